@@ -10,6 +10,7 @@ import { hostname } from "node:os";
 import { basename, join, resolve } from "node:path";
 import type { StreamRange } from "./bundle/affected-entries.ts";
 import type { AttestationFacts } from "./bundle/attest-rules.ts";
+import type { BundleStream } from "./bundle/bundle-stream.ts";
 import { checkLargeFile, locateDamage } from "./bundle/check-content.ts";
 import { clockSkewNote } from "./bundle/clock-skew.ts";
 import { type Contents, readContents } from "./bundle/contents.ts";
@@ -18,9 +19,11 @@ import { streamEntries } from "./bundle/inventory.ts";
 import { type Inventory, type InventoryEntry, NEWER_AIRFERRY } from "./bundle/inventory-types.ts";
 import { type Media, onePairEach, readMedia } from "./bundle/media.ts";
 import { BOM_NAMES, PIECES_NAME, RECIPES_NAME } from "./bundle/media-names.ts";
+import { noBundle, openBundleStream, STREAM_ARGUMENT } from "./bundle/open-stream.ts";
 import type { Recipe, RecipeSource } from "./bundle/recipe-list.ts";
 import type { ScanReport } from "./bundle/scan-report.ts";
 import { frameEnd, frameStart, type PlacedEntry } from "./bundle/steps.ts";
+import { parseSums } from "./bundle/sums.ts";
 import { checkSerialJump, judgeMedia, judgeRules, TRUST_HINTS } from "./bundle/trust-rules.ts";
 import { piecesOf, volumeIndexOf, volumeName } from "./bundle/volume-layout.ts";
 import { VolumeSet } from "./bundle/volumes.ts";
@@ -33,6 +36,7 @@ import { HashPool } from "./io/hash-pool.ts";
 import { eachLimited, runToEnd, throwIfAborted } from "./io/limit.ts";
 import { shellWord, shellWords } from "./io/shell.ts";
 import { MAKE_INODES, MAKE_ROOM, readSpace, verifySpace } from "./io/space.ts";
+import type { Need } from "./receipt/need-file.ts";
 import type { Scanner } from "./scan/scanner.ts";
 import { publicKeyPem, type TrustedKey } from "./sign/keys.ts";
 import type { StoredTrust } from "./sign/trust-chain.ts";
@@ -41,6 +45,7 @@ import { readTrust, type SettledTrust } from "./sign/whom-to-trust.ts";
 import { buildEntries, isRight, SourceDamage } from "./store/build-entries.ts";
 import { Committer } from "./store/committer.ts";
 import { type CopyContext, copyEntries } from "./store/copy-entries.ts";
+import { bytesLost, copyStream, volumesLost } from "./store/copy-stream.ts";
 import { copyVolumes, volumesAgain } from "./store/copy-volumes.ts";
 import { ContentDamage } from "./store/damage.ts";
 import { dropOldIncoming, importRelease, standingOf } from "./store/import-release.ts";
@@ -85,7 +90,7 @@ interface UnpackOptions {
 }
 
 /** The result. */
-interface UnpackReport {
+export interface UnpackReport {
   /** False: the set of media is incomplete, nothing became current. */
   complete: boolean;
   /** True: this release was in the store already. */
@@ -110,10 +115,47 @@ interface UnpackReport {
   missing: string[];
   /** Media of the set that are still to come, according to the names of the given ones. */
   missingMedia: string[];
-  /** What a delta needs and the store lacks, and the file that lists it. */
+  /** What a delta needs and the store lacks, or what a stream lost, and the file that lists it. */
   need?: { file: string; blobs: number; size: number };
+  /** Of a stream: what did not come, or came damaged. */
+  lost?: { files: number; bytes: number };
   /** How the packer established the digests of the entries. */
   established: EstablishedCounts;
+}
+
+/**
+ * Unpacks what comes on standard input, or another descriptor: a bundle, or several, one after the other.
+ * @throws {AirferryError} as {@link unpack}, at the first bundle that is refused; ERR_USAGE for a terminal
+ */
+export async function unpackStream(options: UnpackOptions, fd = 0): Promise<UnpackReport[]> {
+  keepHeapSmall();
+  await using opened = await openBundleStream("unpack", options.notice ?? (() => {}), fd);
+  const { stream } = opened;
+  const reports: UnpackReport[] = [];
+  const source = await readTrust(options.trust, options.threshold);
+  const isTrusted = async (dir: string): Promise<boolean> => {
+    const earlier = await existingStore(options.store);
+    const stored = earlier && (await readStoredTrust(join(earlier.dir, TRUST_FOLDER)));
+    const media = await readMedia([dir]).catch(() => undefined);
+    if (media === undefined) return false;
+    const { problems } = await judgeMedia(media, source, { now: options.now ?? new Date(), stored });
+    // Of a release that is in the store already the end of the trust root stops nothing: judged again below.
+    return [...media.problems, ...problems].every((it) => it.code === "ERR_TRUST_EXPIRED");
+  };
+  for (;;) {
+    const head = await stream.nextHead(isTrusted);
+    if (head === undefined) break;
+    reports.push(await unpack([STREAM_ARGUMENT], options, { stream, dir: head.dir }));
+  }
+  stream.tell();
+  if (reports.length === 0) throw noBundle("unpack");
+  return reports;
+}
+
+/** A bundle that comes on standard input, of which the small files are in a folder. */
+interface Streamed {
+  stream: BundleStream;
+  dir: string;
 }
 
 /**
@@ -122,11 +164,15 @@ interface UnpackReport {
  *   ERR_EQUIVOCATION, ERR_EXPIRED, ERR_DELTA_BASE, ERR_SPACE, ERR_BUSY, ERR_STORE_INVALID, ERR_IO;
  *   ERR_SCANNER, ERR_SCAN_FOUND
  */
-export async function unpack(folders: readonly string[], options: UnpackOptions): Promise<UnpackReport> {
+export async function unpack(
+  folders: readonly string[],
+  options: UnpackOptions,
+  streamed?: Streamed,
+): Promise<UnpackReport> {
   keepHeapSmall();
   const facts: Facts = {};
   try {
-    return await unpackBundle(folders, options, facts);
+    return await unpackBundle(folders, options, facts, streamed);
   } catch (error) {
     const store = await existingStore(options.store).catch(() => undefined);
     if (store !== undefined) await recordFailure(store, { action: "unpack", ...facts }, error, { ...options, folders });
@@ -137,13 +183,18 @@ export async function unpack(folders: readonly string[], options: UnpackOptions)
 /** What is known of the bundle, as it is read. */
 type Facts = Pick<Deed, "bundle" | "signers">;
 
-async function unpackBundle(folders: readonly string[], options: UnpackOptions, facts: Facts): Promise<UnpackReport> {
+async function unpackBundle(
+  folders: readonly string[],
+  options: UnpackOptions,
+  facts: Facts,
+  streamed: Streamed | undefined,
+): Promise<UnpackReport> {
   const scanner =
     options.scan === undefined ? undefined : await (await import("./scan/scanner.ts")).openScanner(options.scan);
   const source = await readTrust(options.trust, options.threshold);
   const earlier = await existingStore(options.store);
   const stored = earlier && (await readStoredTrust(join(earlier.dir, TRUST_FOLDER)));
-  const media = await readMedia(folders);
+  const media = await readMedia(streamed === undefined ? folders : [streamed.dir]);
   for (const line of media.notices) options.notice?.(line);
   facts.bundle = { digest: digestOf(media.sums) };
   const now = new Date(Math.max((options.now ?? new Date()).getTime(), earlier ? await newestCreated(earlier) : 0));
@@ -195,6 +246,7 @@ async function unpackBundle(folders: readonly string[], options: UnpackOptions, 
         contents,
         inventoryBytes,
         folders,
+        streamed,
         pool,
         options,
         scanner,
@@ -305,6 +357,7 @@ interface Work {
   contents: Contents;
   inventoryBytes: Buffer;
   folders: readonly string[];
+  streamed: Streamed | undefined;
   pool: HashPool;
   options: UnpackOptions;
   scanner: Scanner | undefined;
@@ -374,7 +427,15 @@ async function takeIn(work: Work): Promise<UnpackReport> {
   };
   await incoming.saveState({ ...state, missing: [] });
   work.building = recipes.whole.reduce((sum, it) => sum + it.size, 0);
-  report.missing = await copyFromGood(work, incoming, needed, report);
+  report.missing =
+    work.streamed === undefined
+      ? await copyFromGood(work, incoming, needed, report)
+      : await copyFromStream(work, work.streamed, {
+          incoming,
+          needed,
+          lacking: lackingIn(inventory, present, recipes.lacking),
+          report,
+        });
   if (report.missing.length > 0) await incoming.saveState({ ...state, missing: report.missing });
   // Also if all entries are there: a volume may be damaged between or behind them.
   refuse(work.folders, work.damaged);
@@ -410,7 +471,7 @@ async function takeIn(work: Work): Promise<UnpackReport> {
       names: Object.fromEntries(trusted.map((it) => [it.keyid, printableName(basename(it.file), 100)])),
       threshold: work.threshold,
       ...(work.trust.root && { trustRoot: { version: work.trust.root.version, digest: work.trust.root.digest } }),
-      media: work.folders.map((it) => resolve(it)),
+      media: work.streamed === undefined ? work.folders.map((it) => resolve(it)) : [STREAM_ARGUMENT],
       host: hostname(),
       tool: `airferry ${VERSION}`,
       written: report.written,
@@ -661,17 +722,9 @@ async function verifyBase(
   { lacking }: Recipes,
 ): Promise<UnpackReport["need"]> {
   const { inventory } = contents;
-  const isMissing = ({ from, digest: it }: InventoryEntry) =>
-    (from === "store" && !present.has(it)) || (from === "recipe" && lacking.has(it));
-  const missing = inventory.entries.filter(isMissing);
+  const missing = lackingIn(inventory, present, lacking);
   if (missing.length === 0) return undefined;
-  if (options.need !== undefined) {
-    const { writeNeed } = await import("./receipt/need-file.ts");
-    const { stream, epoch, serial } = inventory;
-    const blobs = firstOfEach(missing);
-    await writeNeed(options.need, { releases: [{ stream, epoch, serial, digest }], blobs });
-    return { file: options.need, blobs: blobs.length, size: blobs.reduce((sum, it) => sum + it.size, 0) };
-  }
+  if (options.need !== undefined) return listNeed(options.need, inventory, digest, firstOfEach(missing));
   const { trust, threshold, store } = options;
   const by = trust.length === 0 ? "" : ` --trust ${shellWords(trust)}`;
   const more = `${by}${threshold === undefined ? "" : ` --threshold ${threshold}`} --store ${shellWord(store)}`;
@@ -696,6 +749,29 @@ function builtOf(sources: readonly RecipeSource[] | undefined): string {
   if (sources === undefined || first === undefined) return "";
   const more = sources.length > 1 ? ` and ${sources.length - 1} more` : "";
   return `; nor can it be built: the store has no whole ${first.digest} of ${first.size} bytes${more}`;
+}
+
+/** Entries of a delta that the store should have, or the sources of. */
+function lackingIn(
+  { entries }: Inventory,
+  present: ReadonlySet<Digest>,
+  unbuilt: Recipes["lacking"],
+): InventoryEntry[] {
+  return entries.filter(
+    ({ from, digest }) => (from === "store" && !present.has(digest)) || (from === "recipe" && unbuilt.has(digest)),
+  );
+}
+
+/** Writes a need file; one per digest. */
+async function listNeed(
+  file: string,
+  { stream, epoch, serial }: Inventory,
+  digest: Digest,
+  blobs: Need["blobs"],
+): Promise<UnpackReport["need"]> {
+  const { writeNeed } = await import("./receipt/need-file.ts");
+  await writeNeed(file, { releases: [{ stream, epoch, serial, digest }], blobs });
+  return { file, blobs: blobs.length, size: blobs.reduce((sum, it) => sum + it.size, 0) };
 }
 
 /** The releases that a delta builds on, as its packer says. */
@@ -758,6 +834,59 @@ async function copyFromGood(
       left = left.filter((it) => !work.store.hasBlob(it.digest, it.size));
     }
   }
+}
+
+/**
+ * Copies what comes. What is lost is listed in the need file, which is in the quarantine if none was named: nobody can
+ * ask for it later. Returns the volumes that had it.
+ */
+async function copyFromStream(
+  work: Work,
+  { stream }: Streamed,
+  {
+    incoming,
+    needed,
+    lacking,
+    report,
+  }: {
+    incoming: Incoming;
+    needed: readonly PlacedEntry[];
+    lacking: readonly InventoryEntry[];
+    report: UnpackReport;
+  },
+): Promise<string[]> {
+  const { store, contents, pool, media, options } = work;
+  const { inventory, pieces } = contents;
+  const unique = firstOfEach(needed);
+  if (unique.length === 0) return [];
+  const total = unique.reduce((sum, it) => sum + it.size, 0);
+  let done = 0;
+  const listed = parseSums(media.sums).lines.map((it) => it.name);
+  const lost = await copyStream(stream.content(inventory, listed), unique, {
+    incoming,
+    committer: new Committer(store.dir, (digests) => incoming.noteBlobs(digests)),
+    pool,
+    pieces: pieces?.list,
+    streamSize: inventory.streamSize,
+    progress: (count) => {
+      done += count;
+      options.progress?.(Math.min(done, total), total);
+    },
+    written: (count) => {
+      report.written += count;
+      work.left -= count;
+    },
+  });
+  if (lost.length === 0) return [];
+  report.lost = { files: lost.length, bytes: bytesLost(lost) };
+  const blobs = [
+    ...firstOfEach(lacking),
+    ...lost.map(({ entry: { digest, size }, pieces }) => ({ digest, size, ...(pieces && { pieces }) })),
+  ];
+  const file = options.need ?? join(incoming.dir, "need.json");
+  const need = await listNeed(file, inventory, report.digest, blobs);
+  if (need !== undefined) report.need = need;
+  return volumesLost(lost, inventory);
 }
 
 /**

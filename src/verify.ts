@@ -3,10 +3,14 @@
  * before one is good; then every byte on the media is hashed and every problem collected. docs/format.md, "Reading".
  */
 
+import type { BundleStream } from "./bundle/bundle-stream.ts";
 import { bytesToCheck, checkContent, checkSpare, spareBytes } from "./bundle/check-content.ts";
+import { checkStream } from "./bundle/check-stream.ts";
 import { clockSkewNote } from "./bundle/clock-skew.ts";
 import { type Contents, readContents } from "./bundle/contents.ts";
 import { type Media, readMedia } from "./bundle/media.ts";
+import { noBundle, openBundleStream, STREAM_ARGUMENT } from "./bundle/open-stream.ts";
+import { parseSums } from "./bundle/sums.ts";
 import { judgeMedia, judgeRules } from "./bundle/trust-rules.ts";
 import { volumeIndexOf, volumeName } from "./bundle/volume-layout.ts";
 import { AirferryError, type Problem } from "./errors.ts";
@@ -39,11 +43,50 @@ interface VerifyOptions {
   tsa?: readonly string[];
 }
 
+/** A bundle that comes on standard input, of which the small files are in a folder. */
+interface Streamed {
+  stream: BundleStream;
+  dir: string;
+}
+
+/**
+ * Verifies what comes on standard input, or another descriptor: a report for each bundle.
+ * @throws {AirferryError} as {@link verify}; ERR_USAGE for a terminal; ERR_BUNDLE_INCOMPLETE if no bundle came
+ */
+export async function verifyStream(options: VerifyOptions, fd = 0): Promise<VerifyReport[]> {
+  keepHeapSmall();
+  await using opened = await openBundleStream("verify", options.notice ?? (() => {}), fd);
+  const { stream } = opened;
+  const reports: VerifyReport[] = [];
+  const source = await readTrust(options.trust, options.threshold);
+  const isTrusted = async (dir: string): Promise<boolean> => {
+    const media = await readMedia([dir]).catch(() => undefined);
+    if (media === undefined) return false;
+    const { problems } = await judgeMedia(media, source, { now: options.at ?? options.now ?? new Date() });
+    return media.problems.length + problems.length === 0;
+  };
+  for (;;) {
+    const head = await stream.nextHead(isTrusted);
+    if (head === undefined) break;
+    const report = await verify([STREAM_ARGUMENT], options, { stream, dir: head.dir });
+    reports.push(report);
+    // What follows a bundle of which nothing is trusted may be anything.
+    if (report.signers.length === 0) break;
+  }
+  stream.tell();
+  if (reports.length === 0) throw noBundle("verify");
+  return reports;
+}
+
 /**
  * Verifies the folders of one bundle. Every problem of the bundle is in the report; it throws only for wrong arguments.
  * @throws {AirferryError} ERR_USAGE, ERR_KEY_INVALID, ERR_NOT_FOUND for a folder that does not exist
  */
-export async function verify(folders: readonly string[], options: VerifyOptions): Promise<VerifyReport> {
+export async function verify(
+  folders: readonly string[],
+  options: VerifyOptions,
+  streamed?: Streamed,
+): Promise<VerifyReport> {
   keepHeapSmall();
   const source = await readTrust(options.trust, options.threshold);
   const { tsa = [] } = options;
@@ -55,7 +98,7 @@ export async function verify(folders: readonly string[], options: VerifyOptions)
   report.partial = options.partial === true;
   let media: Media;
   try {
-    media = await readMedia(folders);
+    media = await readMedia(streamed === undefined ? folders : [streamed.dir]);
   } catch (error) {
     if (!(error instanceof AirferryError) || error.code === "ERR_NOT_FOUND") throw error;
     note(report, "media", [{ code: error.code, path: error.path ?? "", message: error.message }]);
@@ -63,10 +106,10 @@ export async function verify(folders: readonly string[], options: VerifyOptions)
     return report;
   }
   // What is listed there is a claim, and decides only about threads, which start while signatures are checked.
-  const pool = options.pool ?? HashPool.sizedFor(volumeBytes(media));
+  const pool = options.pool ?? (streamed ? new HashPool() : HashPool.sizedFor(volumeBytes(media)));
   pool.start();
   try {
-    await verifyMedia(media, { source, pool, check }, options, report);
+    await verifyMedia(media, { source, pool, check, streamed }, options, report);
   } finally {
     if (options.pool === undefined) await pool.close();
   }
@@ -94,7 +137,12 @@ function volumeBytes({ folders }: Media): number {
 
 async function verifyMedia(
   media: Media,
-  { source, pool, check }: { source: TrustSource; pool: HashPool; check: StampCheck | undefined },
+  {
+    source,
+    pool,
+    check,
+    streamed,
+  }: { source: TrustSource; pool: HashPool; check: StampCheck | undefined; streamed: Streamed | undefined },
   options: VerifyOptions,
   report: VerifyReport,
 ): Promise<void> {
@@ -122,13 +170,13 @@ async function verifyMedia(
   if (stamped !== undefined && stamped.problems.length > 0) note(report, "signatures", stamped.problems);
   const { contents, problems } = await readContents(media);
   note(report, "files", problems);
-  if (contents !== undefined) await reportContents({ media, contents }, { pool, trust }, options, report);
+  if (contents !== undefined) await reportContents({ media, contents }, { pool, trust, streamed }, options, report);
   report.ok = report.problems.length === 0;
 }
 
 async function reportContents(
   { media, contents }: { media: Media; contents: Contents },
-  { pool, trust }: { pool: HashPool; trust: SettledTrust },
+  { pool, trust, streamed }: { pool: HashPool; trust: SettledTrust; streamed: Streamed | undefined },
   options: VerifyOptions,
   report: VerifyReport,
 ): Promise<void> {
@@ -152,6 +200,27 @@ async function reportContents(
   report.attestations = rules.attestations;
   for (const line of rules.notices) options.notice?.(line);
   note(report, "rules", rules.problems);
+  if (streamed !== undefined) {
+    report.volumes.missing = [];
+    let done = 0;
+    const { streamSize: total } = inventory;
+    const listed = parseSums(media.sums).lines.map((it) => it.name);
+    const problems = await checkStream(streamed.stream.content(inventory, listed), inventory, pool, (bytes) => {
+      done += bytes;
+      options.progress?.(Math.min(done, total), total);
+    });
+    const isMissing = (it: Problem) => it.code === "ERR_BUNDLE_INCOMPLETE";
+    report.volumes.missing = problems.filter(isMissing).map((it) => it.path);
+    report.parity.total = contents.spare.length;
+    report.checkedBytes = Math.min(done, total);
+    note(report, "volumes", options.partial ? [] : problems.filter(isMissing));
+    note(
+      report,
+      "content",
+      problems.filter((it) => !isMissing(it)),
+    );
+    return;
+  }
   const short = new Set(report.problems.filter((it) => it.code === "ERR_SIZE_MISMATCH").map((it) => it.path));
   const missing = options.partial ? [] : report.volumes.missing.filter((it) => !short.has(it));
   note(

@@ -34,6 +34,8 @@ export interface RangePart {
  */
 export interface RunJob {
   pieces: { file: string; fd?: number | undefined; offset: number; length: number }[];
+  /** Bytes that are in shared memory already, in place of `pieces`. */
+  bytes?: Uint8Array<SharedArrayBuffer>;
   /** The expected header bytes of all frames, one after the other. */
   headers: Uint8Array;
   frames: RunFrame[];
@@ -447,7 +449,9 @@ export function hashWorkerMain(given?: WorkerPort): void {
     }
   };
   const runFrames = (job: RunJob): RunResult[] => {
-    const bytes = readRun(job.pieces);
+    const { bytes: given } = job;
+    const bytes =
+      given === undefined ? readRun(job.pieces) : Buffer.from(given.buffer, given.byteOffset, given.byteLength);
     const headers = Buffer.from(job.headers.buffer, job.headers.byteOffset, job.headers.byteLength);
     let position = 0;
     let header = 0;

@@ -3,7 +3,7 @@
  * to its file and hashed from the same buffer. Small entries are copied in runs, large ones by one thread each, where
  * reading, hashing and writing overlap.
  */
-import { existsSync, statSync } from "node:fs";
+import { existsSync, renameSync, statSync } from "node:fs";
 import { open, rm } from "node:fs/promises";
 import { checkEnd, checkFrame, type PlacedEntry, planSteps, readRun } from "../bundle/steps.ts";
 import type { VolumeSet } from "../bundle/volumes.ts";
@@ -83,6 +83,9 @@ async function copyLarge(entry: PlacedEntry, write: boolean, context: CopyContex
   if (stray !== undefined) throw new ContentDamage(stray.position, 1, entry);
   if (!write) return compareOnly(entry, context);
   const file = incoming.partFile(entry.digest);
+  const pieces = incoming.piecesFile(entry.digest);
+  // What a stream brought of it may be all.
+  if (!existsSync(file) && existsSync(pieces)) renameSync(pieces, file);
   const actual = await copyWhole(file, { size: entry.size, digest: entry.digest, jobs }, context);
   if (actual !== entry.digest) throw new ContentDamage(entry.offset, entry.size, entry, actual);
   committer.addSynced(file, entry.digest);

@@ -176,7 +176,9 @@ async function author(): Promise<JournalEntry["by"]> {
 async function mediaOf(folders: readonly string[]): Promise<NonNullable<JournalEntry["media"]>> {
   const media: NonNullable<JournalEntry["media"]> = [];
   for (const it of folders.slice(0, MAX_MEDIA)) {
-    media.push({ folder: shown(resolve(it)), ...(await mediumDevice(it)) });
+    // Standard input is no folder.
+    if (it === "-") media.push({ folder: it });
+    else media.push({ folder: shown(resolve(it)), ...(await mediumDevice(it)) });
   }
   return media;
 }

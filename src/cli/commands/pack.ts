@@ -7,12 +7,18 @@ import { shellWord } from "../../io/shell.ts";
 import type { Finished } from "../../pack/finished.ts";
 import type { Origins } from "../../pack/tally.ts";
 import { count, keyOption, positive, type Register, timestampOption, withGlobals } from "../command.ts";
+import type { Output } from "../output.ts";
 import { mayAskPassphrase, passphrase } from "../passphrase.ts";
 import { interruptible } from "../signals.ts";
 import { digestsText } from "../summary.ts";
 import { refuseStdin, type UpstreamFlags, withUpstream, workspaceOptions } from "../upstream-options.ts";
 import { programsToBring, type VolumeFlags, volumeOptions, withVolumes } from "../volume-options.ts";
 import { webText } from "../web-text.ts";
+
+/** What stands for stdout. */
+const STDOUT = "-";
+/** Volumes of a stream, unless others are asked for. */
+const STREAM_VOLUMES = "64MiB";
 
 interface PackFlags extends UpstreamFlags, VolumeFlags {
   key?: string;
@@ -33,6 +39,8 @@ interface PackFlags extends UpstreamFlags, VolumeFlags {
   base?: number;
   overlap?: number;
   need?: string;
+  stream?: string | true;
+  repeat?: number;
 }
 
 export const packCommand: Register = (program, run) => {
@@ -69,9 +77,14 @@ export const packCommand: Register = (program, run) => {
       ),
     )
     .option("--need <file>", "carry what a need file of unpack lists, and what is new since")
+    .option(
+      "--stream [file]",
+      "then write the bundle front to back to a pipe or device, or to stdout (-): see docs/one-way.md",
+    )
+    .addOption(new Option("--repeat <n>", "with --stream: write it so many times").argParser(positive))
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry pack rocky-9.yaml --key site.key\n  airferry pack rocky-9.yaml --key site.key --volume-size bd25 --per-medium\n  airferry pack rocky-9.yaml --key site.key --volume-size dvd --per-medium --parity 5%\n  airferry pack rocky-9.yaml --key site.key --frozen --rewrite https://dl.rockylinux.org/=https://mirror.corp/rocky/\n  airferry pack rocky-9.yaml --key site.key --for receipt.txt --receipt-trust inside.pub\n" +
+      "\nExamples:\n  airferry pack rocky-9.yaml --key site.key\n  airferry pack rocky-9.yaml --key site.key --volume-size bd25 --per-medium\n  airferry pack rocky-9.yaml --key site.key --volume-size dvd --per-medium --parity 5%\n  airferry pack rocky-9.yaml --key site.key --frozen --rewrite https://dl.rockylinux.org/=https://mirror.corp/rocky/\n  airferry pack rocky-9.yaml --key site.key --for receipt.txt --receipt-trust inside.pub\n  airferry pack rocky-9.yaml --key site.key --stream | ssh inside airferry unpack - --trust site.pub --store /srv/airferry\n" +
         "\nPassphrase: AIRFERRY_PASSWORD, else COSIGN_PASSWORD, else a prompt.\nExit status: 0 done, 1 failed (space, keys), 2 manifest or lock wrong, or findings, 3 the scanner found something, 4 upstream failed, 130 interrupted.",
     )
     .action((manifest: string, flags: PackFlags, command) =>
@@ -86,6 +99,7 @@ export const packCommand: Register = (program, run) => {
           );
         }
         refuseStdin(manifest, "pack", "the lock and the last serial are kept");
+        const sending = await openSending(flags, command.getOptionValueSource("volumeSize") === "default", output);
         const volumes = await volumeOptions(flags);
         const options = workspaceOptions(manifest, flags, output);
         // A command on the command line takes precedence over a key from the environment. Asked now, not after hours of
@@ -142,6 +156,7 @@ export const packCommand: Register = (program, run) => {
           }),
         );
         output.progressDone();
+        await sending?.send(result.bundle);
         for (const { path, reason } of result.faults) output.note(`skipped ${path}: ${reason}`);
         if (result.packed && programs.length > 0)
           output.note(
@@ -160,16 +175,72 @@ export const packCommand: Register = (program, run) => {
           of: `stream ${result.stream}, serial ${result.serial}`,
           verified: `${result.packed ? "" : "every file hashed again; "}${digestsText(result.established)}`,
           lacking: signers.signers.length === 0 ? "unsigned" : undefined,
-          next: !result.packed
-            ? undefined
-            : keyids.length === 0 || lacking > 0
-              ? `airferry sign ${shellWord(result.bundle)} --key FILE`
-              : `carry it across, then: airferry unpack ${shellWord(result.bundle)} --trust ${carried === undefined ? "PUBLIC-KEY" : "FINGERPRINT"} --store DIR`,
+          next:
+            !result.packed || sending !== undefined
+              ? undefined
+              : keyids.length === 0 || lacking > 0
+                ? `airferry sign ${shellWord(result.bundle)} --key FILE`
+                : `carry it across, then: airferry unpack ${shellWord(result.bundle)} --trust ${carried === undefined ? "PUBLIC-KEY" : "FINGERPRINT"} --store DIR`,
         });
-        if (!output.json) output.line(result.bundle);
+        if (!output.json && sending?.isStdout !== true) output.line(result.bundle);
       }),
     );
 };
+
+/**
+ * Where `--stream` writes to. Found out before hours of downloading.
+ * @throws {AirferryError} ERR_USAGE
+ */
+async function openSending(
+  flags: PackFlags,
+  hasDefaultSize: boolean,
+  output: Output,
+): Promise<{ isStdout: boolean; send(bundle: string): Promise<void> } | undefined> {
+  const { stream, repeat } = flags;
+  const refuse = (fault: string, hint: string) => new AirferryError("ERR_USAGE", fault, { hint });
+  if (stream === undefined) {
+    if (repeat === undefined) return undefined;
+    throw refuse("cannot use --repeat without --stream", "airferry pack MANIFEST --key FILE --stream --repeat 2");
+  }
+  if (flags.unsigned)
+    throw refuse(
+      "cannot use --stream with --unsigned: whoever receives it could not trust it",
+      "airferry pack MANIFEST --key FILE --stream",
+    );
+  const target = stream === true ? STDOUT : stream;
+  const isStdout = target === STDOUT;
+  if (isStdout && output.json)
+    throw refuse(
+      "cannot use --json with --stream: both write to stdout",
+      "name a pipe or a file for the stream: --stream FILE",
+    );
+  if (isStdout && process.stdout.isTTY)
+    throw refuse(
+      "cannot write a stream to a terminal",
+      "pipe it to a program, or name a device or a file: --stream FILE",
+    );
+  // What is lost of a volume may cost all of it.
+  if (hasDefaultSize) flags.volumeSize = STREAM_VOLUMES;
+  const send = async (bundle: string) => {
+    const { planStream, writeBundleStream } = await import("../../bundle/write-stream.ts");
+    const { writeToOpen, writeToPath } = await import("../../io/stream-out.ts");
+    const plan = await planStream(bundle);
+    const total = plan.size * (repeat ?? 1);
+    const progress = output.progress("sending");
+    let done = 0;
+    const work = async (write: (bytes: Uint8Array) => Promise<void>) => {
+      for (let copy = 0; copy < (repeat ?? 1); copy++)
+        await writeBundleStream(plan, write, (bytes) => {
+          done += bytes;
+          progress({ done, total });
+        });
+    };
+    await interruptible(() => (isStdout ? writeToOpen(1, "stdout", work) : writeToPath(target, work)));
+    output.progressDone();
+    output.note(`sent ${bundle}: ${formatBytes(done)}${repeat === undefined ? "" : `, ${repeat} times`}`);
+  };
+  return { isStdout, send };
+}
 
 /** What the far side has, and is not carried. */
 function leftOutText({ leftOut: { files, bytes } }: Pick<Finished, "leftOut">): string {

@@ -1,10 +1,12 @@
 /** `airferry unpack`: imports a bundle into the store, checking every byte as it is copied. */
 
 import { basename } from "node:path";
+import { isStream } from "../../bundle/open-stream.ts";
 import { EXIT } from "../../errors.ts";
 import { becomeAccount, findAccount, giveFolder, isRoot } from "../../io/account.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import { shellWord, shellWords } from "../../io/shell.ts";
+import type { UnpackReport } from "../../unpack.ts";
 import {
   positive,
   type Register,
@@ -16,8 +18,9 @@ import {
   userOption,
   withGlobals,
 } from "../command.ts";
+import type { Output } from "../output.ts";
 import { interruptible } from "../signals.ts";
-import { digestsText, signaturesText, trusting } from "../summary.ts";
+import { digestsText, type Summary, signaturesText, trusting } from "../summary.ts";
 
 interface UnpackFlags {
   trust?: string[];
@@ -34,7 +37,10 @@ export const unpackCommand: Register = (program, run) => {
   withGlobals(
     program
       .command("unpack")
-      .argument("<bundle...>", "bundle folder, or folders of a set of media: together, or one after the other"),
+      .argument(
+        "<bundle...>",
+        "bundle folder, or folders of a set of media: together, or one after the other; - reads a stream",
+      ),
   )
     .summary("import a bundle into the store")
     .description(
@@ -52,16 +58,16 @@ export const unpackCommand: Register = (program, run) => {
     .option("--scan-report-only", "record what the scanner finds, and go on")
     .option(
       "--need <file>",
-      "list there what a delta needs and the store lacks, and take in what the bundle carries; pack --need answers it",
+      "list there what a delta needs and the store lacks, or a stream lost, and take in the rest; pack --need answers it",
     )
     .addOption(userOption())
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry unpack /mnt/usb/rocky-9-000001 --trust site.pub --store /srv/airferry\n  airferry unpack /mnt/disc1 --trust site.pub --store /srv/airferry   # then disc2, in any order\n  airferry unpack /mnt/usb/rocky-9-000001 --trust sha256:FINGERPRINT --store /srv/airferry   # first import with a trust root\n\nAIRFERRY_TRUST and AIRFERRY_STORE replace the flags.\nExit status: 0 done, 1 failed, 2 usage, 3 refused, 5 good so far, more media to come, 130 interrupted.",
+      "\nExamples:\n  airferry unpack /mnt/usb/rocky-9-000001 --trust site.pub --store /srv/airferry\n  airferry unpack /mnt/disc1 --trust site.pub --store /srv/airferry   # then disc2, in any order\n  airferry unpack /mnt/usb/rocky-9-000001 --trust sha256:FINGERPRINT --store /srv/airferry   # first import with a trust root\n  airferry unpack - --trust site.pub --store /srv/airferry < /dev/nst0   # of pack --stream\n\nAIRFERRY_TRUST and AIRFERRY_STORE replace the flags.\nExit status: 0 done, 1 failed, 2 usage, 3 refused, 5 good so far, more media to come, 130 interrupted.",
     )
     .action((bundles: string[], flags: UnpackFlags, command) =>
       run(command.opts(), async (output) => {
-        const { hasTrustRoot, unpack } = await import("../../unpack.ts");
+        const { hasTrustRoot, unpack, unpackStream } = await import("../../unpack.ts");
         const command = `airferry unpack ${shellWords(bundles)} --store ${shellWord(flags.store)}`;
         // A store that has a trust root needs no other word.
         const trust = hasTrustRoot(flags.store) ? trustFiles(flags.trust) : requireTrust(flags.trust, command);
@@ -71,53 +77,76 @@ export const unpackCommand: Register = (program, run) => {
           becomeAccount(account);
         } else if (isRoot()) output.note(ROOT_NOTE);
         const progress = output.progress("unpacking");
-        const report = await interruptible(() =>
-          unpack(bundles, {
-            store: flags.store,
-            trust,
-            ...(flags.threshold !== undefined && { threshold: flags.threshold }),
-            allowRollback: flags.allowRollback === true,
-            ...(flags.scan !== undefined && { scan: flags.scan }),
-            scanReportOnly: flags.scanReportOnly === true,
-            ...(flags.need !== undefined && { need: flags.need }),
-            progress: (done, total) => progress({ done, total }),
-            notice: (line) => output.note(line),
-          }),
+        const fromStream = isStream("unpack", bundles);
+        const options = {
+          store: flags.store,
+          trust,
+          ...(flags.threshold !== undefined && { threshold: flags.threshold }),
+          allowRollback: flags.allowRollback === true,
+          ...(flags.scan !== undefined && { scan: flags.scan }),
+          scanReportOnly: flags.scanReportOnly === true,
+          ...(flags.need !== undefined && { need: flags.need }),
+          progress: (done: number, total: number) => progress({ done, total }),
+          notice: (line: string) => output.note(line),
+        };
+        const reports = await interruptible(async () =>
+          fromStream ? await unpackStream(options) : [await unpack(bundles, options)],
         );
         output.progressDone();
-        const name = `stream ${report.stream}, serial ${report.serial}`;
         const threshold = flags.threshold === undefined ? "" : ` --threshold ${flags.threshold}`;
-        let did = "nothing to do: this release is in the store already";
-        let next = `airferry serve --store ${shellWord(flags.store)}`;
-        const { need } = report;
-        const lacking = need && `${plural(need.blobs, "file")}, ${formatBytes(need.size)}, listed in ${need.file}`;
-        if (need !== undefined) output.note(`the store lacks ${lacking}: carry that file to the packing side`);
-        if (!report.complete && report.missing.length === 0) {
-          output.print(`${name}: ${formatBytes(report.written)} imported; the store lacks ${lacking}`);
-          did = `unpacked a part: ${formatBytes(report.written)} written, ${plural(need?.blobs ?? 0, "file")} to come`;
-          next = `there: airferry pack MANIFEST --key FILE --need ${shellWord(basename(need?.file ?? "FILE"))}; then unpack that bundle here`;
-        } else if (!report.complete) {
-          const { missing, missingMedia } = report;
-          const media = missingMedia.length > 0 ? `${missingMedia.join(", ")} with ` : "";
-          output.print(
-            `${name}: ${formatBytes(report.written)} imported; still to come: ${media}${missing.join(", ")}`,
-          );
-          did = `unpacked a part: ${formatBytes(report.written)} written, ${plural(missing.length, "volume")} to come`;
-          next = `${trusting("unpack", [missingMedia[0] ?? "THE-NEXT-MEDIUM"], trust)}${threshold} --store ${shellWord(flags.store)}`;
-        } else if (report.already) output.print(`${name}: already in the store`);
-        else {
-          output.print(
-            `${name}: ${plural(report.entries, "file")}, ${formatBytes(report.size)}, ${formatBytes(report.written)} of them new`,
-          );
-          did = `unpacked ${plural(report.entries, "file")}, ${formatBytes(report.size)}: ${formatBytes(report.written)} written`;
-        }
-        output.end(report, {
-          did,
-          of: name,
-          verified: `${signaturesText(report.signers.length, report.threshold)}; ${digestsText(report.established)}`,
-          next,
-        });
-        return report.complete ? EXIT.done : EXIT.more;
+        const outcomes = reports.map((it) => tell(it, { flags, trust, threshold }, output));
+        const report = reports.at(-1);
+        const outcome = outcomes.at(-1);
+        if (report === undefined || outcome === undefined) return EXIT.failed;
+        // One document, also of a tape with several bundles.
+        const earlier = reports.slice(0, -1);
+        output.end(earlier.length === 0 ? report : { ...report, earlier }, outcome);
+        return reports.every((it) => it.complete) ? EXIT.done : EXIT.more;
       }),
     );
 };
+
+/** Says what became of one bundle; returns its part of the summary. */
+function tell(
+  report: UnpackReport,
+  { flags, trust, threshold }: { flags: UnpackFlags; trust: string[]; threshold: string },
+  output: Output,
+): Summary {
+  const name = `stream ${report.stream}, serial ${report.serial}`;
+  const { need, lost } = report;
+  const store = `--store ${shellWord(flags.store)}`;
+  const listed = need && `${plural(need.blobs, "file")}, ${formatBytes(need.size)}, listed in ${need.file}`;
+  const answer = `airferry pack MANIFEST --key FILE --need ${shellWord(basename(need?.file ?? "FILE"))}`;
+  let did = "nothing to do: this release is in the store already";
+  let next = `airferry serve ${store}`;
+  if (need !== undefined && lost === undefined)
+    output.note(`the store lacks ${listed}: carry that file to the packing side`);
+  if (lost !== undefined) {
+    const amount = `${formatBytes(lost.bytes)} of ${plural(lost.files, "file")}`;
+    output.note(`the stream lost ${amount}; what is needed again: ${listed}`);
+    output.print(`${name}: ${formatBytes(report.written)} imported; lost on the way: ${amount}`);
+    did = `unpacked a part: ${formatBytes(report.written)} written, ${amount} to come`;
+    next = `send the same stream again, and run this again; or there: ${answer}`;
+  } else if (!report.complete && report.missing.length === 0) {
+    output.print(`${name}: ${formatBytes(report.written)} imported; the store lacks ${listed}`);
+    did = `unpacked a part: ${formatBytes(report.written)} written, ${plural(need?.blobs ?? 0, "file")} to come`;
+    next = `there: ${answer}; then unpack that bundle here`;
+  } else if (!report.complete) {
+    const { missing, missingMedia } = report;
+    const media = missingMedia.length > 0 ? `${missingMedia.join(", ")} with ` : "";
+    output.print(`${name}: ${formatBytes(report.written)} imported; still to come: ${media}${missing.join(", ")}`);
+    did = `unpacked a part: ${formatBytes(report.written)} written, ${plural(missing.length, "volume")} to come`;
+    next = `${trusting("unpack", [missingMedia[0] ?? "THE-NEXT-MEDIUM"], trust)}${threshold} ${store}`;
+  } else if (report.already) output.print(`${name}: already in the store`);
+  else {
+    const size = `${plural(report.entries, "file")}, ${formatBytes(report.size)}`;
+    output.print(`${name}: ${size}, ${formatBytes(report.written)} of them new`);
+    did = `unpacked ${size}: ${formatBytes(report.written)} written`;
+  }
+  return {
+    did,
+    of: name,
+    verified: `${signaturesText(report.signers.length, report.threshold)}; ${digestsText(report.established)}`,
+    next,
+  };
+}

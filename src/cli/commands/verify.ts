@@ -1,6 +1,7 @@
 /** `airferry verify`: checks that a bundle is complete and signed by trusted keys. */
 
 import { NEWER_AIRFERRY } from "../../bundle/inventory-types.ts";
+import { isStream } from "../../bundle/open-stream.ts";
 import { TRUST_HINTS } from "../../bundle/trust-rules.ts";
 import { AirferryError, type ErrorCode, EXIT } from "../../errors.ts";
 import { attestationText } from "../../io/attestation-text.ts";
@@ -22,7 +23,9 @@ interface VerifyFlags {
 
 export const verifyCommand: Register = (program, run) => {
   withGlobals(
-    program.command("verify").argument("<bundle...>", "bundle folder, or the folders of a set of media in any order"),
+    program
+      .command("verify")
+      .argument("<bundle...>", "bundle folder, or the folders of a set of media in any order; - reads a stream"),
   )
     .summary("check a bundle before trusting it")
     .description(
@@ -50,24 +53,31 @@ export const verifyCommand: Register = (program, run) => {
         const notices: string[] = [];
         const begun = new Date();
         const progress = output.progress("verifying");
-        const pool = await earlyPool(bundles);
-        const { verify } = await import("../../verify.ts");
-        const report = await interruptible(() =>
-          verify(bundles, {
-            pool,
-            trust,
-            ...(flags.threshold !== undefined && { threshold: flags.threshold }),
-            partial: flags.partial === true,
-            ...(flags.at !== undefined && { at: flags.at }),
-            ...(flags.tsa !== undefined && { tsa: flags.tsa }),
-            progress: (done, total) => progress({ done, total }),
-            notice: (line) => {
-              notices.push(line);
-              output.note(line);
-            },
-          }),
+        const fromStream = isStream("verify", bundles);
+        const pool = fromStream ? undefined : await earlyPool(bundles);
+        const { verify, verifyStream } = await import("../../verify.ts");
+        const options = {
+          pool,
+          trust,
+          ...(flags.threshold !== undefined && { threshold: flags.threshold }),
+          partial: flags.partial === true,
+          ...(flags.at !== undefined && { at: flags.at }),
+          ...(flags.tsa !== undefined && { tsa: flags.tsa }),
+          progress: (done: number, total: number) => progress({ done, total }),
+          notice: (line: string) => {
+            notices.push(line);
+            output.note(line);
+          },
+        };
+        const reports = await interruptible(async () =>
+          fromStream ? await verifyStream(options) : [await verify(bundles, options)],
         ).finally(() => pool?.close());
         output.progressDone();
+        // Of several in a stream: the first that is refused, else the last.
+        const report = reports.find((it) => !it.ok) ?? reports.at(-1);
+        if (report === undefined) return EXIT.failed;
+        for (const it of reports)
+          if (it !== report) output.print(`${it.ok ? "good" : "refused"}: stream ${it.stream}, serial ${it.serial}`);
         if (file !== undefined) {
           const { writeVerification } = await import("../../report/verification.ts");
           await writeVerification(file, report, { folders: bundles, begun, notices });

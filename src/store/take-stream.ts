@@ -1,0 +1,567 @@
+/**
+ * Takes content from a stream whose bytes may be wrong, missing or doubled: each byte is written and hashed once, from
+ * the memory it came in. What has its signed digest becomes a blob. Of large entries that did not come whole, the good
+ * pieces stay in the quarantine, so that the next copy only fills the gaps. docs/format.md, "A bundle in a stream".
+ */
+import { hash } from "node:crypto";
+import { existsSync, renameSync, write as writeCallback } from "node:fs";
+import { type FileHandle, open, readFile, rm } from "node:fs/promises";
+import { promisify } from "node:util";
+import type { StreamPart } from "../bundle/bundle-stream.ts";
+import type { PieceList } from "../bundle/piece-list.ts";
+import { type PlacedEntry, planSteps } from "../bundle/steps.ts";
+import { ioError, syncPath, writeAtomic } from "../io/atomic.ts";
+import type { Digest } from "../io/digest.ts";
+import { heapMayHaveGrown } from "../io/flat-memory.ts";
+import type { RangeHasher } from "../io/hash-pool.ts";
+import { eachLimited } from "../io/limit.ts";
+import { PIECE_BYTES, type PieceRun, pieceCount, pieceDigest, runsOf } from "../io/piece-digests.ts";
+import type { CopyContext } from "./copy-entries.ts";
+
+const writeAt = promisify(writeCallback);
+
+/** Bytes that may wait to be hashed or written: less than what a view of the stream is good for. */
+const MAX_WAITING_BYTES = 16 * 1024 * 1024;
+/** Dirty pages are written back behind the copy in steps of this size. */
+const SYNC_STEP_BYTES = 128 * 1024 * 1024;
+/** So many pieces are read at once from disk. */
+const STEP_PIECES = 64;
+/** Memory of a run of small entries: as much as they have at most. */
+const RUN_BYTES = 4 * 1024 * 1024;
+const MAX_FINISHING = 2;
+
+type TakeContext = Pick<CopyContext, "incoming" | "committer" | "pool" | "progress" | "written"> & {
+  /** Of the entries above 1 MiB. */
+  pieces: PieceList | undefined;
+};
+
+/** What did not come. */
+export interface LostContent {
+  entry: PlacedEntry;
+  /** Only these pieces of it; absent: all of it. */
+  pieces?: PieceRun[];
+}
+
+interface Step {
+  /** Range of the tar stream from the first content to the end of the last. */
+  from: number;
+  to: number;
+  entries: PlacedEntry[];
+  large: boolean;
+}
+
+/** Small entries whose bytes are being collected. */
+interface Run {
+  step: Step;
+  memory: Uint8Array<SharedArrayBuffer>;
+  /** Where each entry is in the memory. */
+  places: number[];
+  /** How many of its first bytes are there. */
+  filled: number[];
+}
+
+/** A large entry that is being written. */
+interface Large {
+  entry: PlacedEntry;
+  file: string;
+  handle: FileHandle;
+  /** Of all bytes from the first on, while none is missing. */
+  hasher: RangeHasher | undefined;
+  /** First byte after those that came so far. */
+  end: number;
+  unsynced: number;
+  /** All that was begun with it. */
+  work: Promise<unknown>;
+  /** Set when some of what is on disk may be wrong: from then on only good pieces are written. */
+  check: PieceCheck | undefined;
+}
+
+/** What is known of the pieces of an entry. */
+interface PieceCheck {
+  digests: Uint8Array;
+  /** 1 for pieces that are on disk and good. */
+  good: Uint8Array;
+  /** Which one is being collected, and how much of it. */
+  index: number;
+  filled: number;
+}
+
+/** The caller calls `settle` at the end, or `close` after a failure. */
+export class StreamTaker {
+  readonly #context: TakeContext;
+  readonly #steps: Step[];
+  readonly #large: PlacedEntry[];
+  readonly #small: PlacedEntry[];
+  readonly #done = new Set<Digest>();
+  /** Small entries that a thread is at. */
+  readonly #busy = new Set<Digest>();
+  readonly #checks = new Map<Digest, PieceCheck>();
+  readonly #pending = new Set<Promise<void>>();
+  /** Large entries that are hashed and forced to disk while others come. */
+  readonly #finishing = new Map<Digest, Promise<void>>();
+  readonly #spare: Uint8Array<SharedArrayBuffer>[] = [];
+  readonly #piece = Buffer.allocUnsafe(PIECE_BYTES);
+  #run: Run | undefined;
+  #open: Large | undefined;
+  #waiting = 0;
+  #wake: (() => void) | undefined;
+  #fault: { error: unknown } | undefined;
+
+  /** @param entries in stream order, one per digest */
+  constructor(entries: readonly PlacedEntry[], context: TakeContext) {
+    this.#context = context;
+    this.#steps = [...planSteps(entries.filter((it) => it.size > 0))].map(({ entries, large }) => {
+      const [first] = entries;
+      const last = entries.at(-1);
+      return { from: first?.offset ?? 0, to: (last?.offset ?? 0) + (last?.size ?? 0), entries, large };
+    });
+    this.#large = this.#steps.flatMap((it) => (it.large ? it.entries : []));
+    const large = new Set(this.#large);
+    this.#small = entries.filter((it) => !large.has(it));
+  }
+
+  /** Whether everything is there. */
+  get isComplete(): boolean {
+    return this.#done.size === this.#large.length + this.#small.length;
+  }
+
+  /** Takes what is in none but its own memory: the empty file. Call it once, first. */
+  async begin(): Promise<void> {
+    const empty = this.#small.find((it) => it.size === 0);
+    if (empty !== undefined) await this.#store([empty], new Uint8Array(new SharedArrayBuffer(1)).subarray(0, 0));
+  }
+
+  /**
+   * Takes a part, and returns when the next one may come.
+   * @throws {AirferryError} ERR_SPACE, ERR_IO, …
+   */
+  async take({ position, bytes, isShifted }: StreamPart): Promise<void> {
+    for (let at = position, left = bytes; left.length > 0; ) {
+      const step = this.#stepAt(at);
+      if (step === undefined || step.from >= at + left.length) break;
+      const skipped = Math.max(0, step.from - at);
+      const length = Math.min(step.to - at, left.length) - skipped;
+      const part = left.subarray(skipped, skipped + length);
+      const [entry] = step.entries;
+      if (entry !== undefined && step.large) await this.#takeLarge(entry, at + skipped - entry.offset, part, isShifted);
+      else await this.#takeSmall(step, at + skipped, part);
+      at += skipped + length;
+      left = left.subarray(skipped + length);
+    }
+    while (this.#waiting > MAX_WAITING_BYTES && this.#fault === undefined)
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    if (this.#fault !== undefined) throw this.#fault.error;
+  }
+
+  /** Makes blobs of what is whole, and returns the rest, in stream order. */
+  async settle(): Promise<LostContent[]> {
+    await this.flush();
+    const lost: LostContent[] = this.#small.filter((it) => !this.#done.has(it.digest)).map((entry) => ({ entry }));
+    await eachLimited(
+      this.#large.filter((it) => !this.#done.has(it.digest)),
+      this.#context.pool.size,
+      async (entry) => {
+        const wrong = await this.#wrongPieces(entry);
+        if (wrong === undefined) lost.push({ entry });
+        else if (wrong.length > 0) lost.push({ entry, pieces: runsOf(wrong) });
+        else if (!(await this.#complete(entry))) lost.push({ entry });
+      },
+    );
+    return lost.sort((a, b) => a.entry.offset - b.entry.offset);
+  }
+
+  /** Ends all work; what is on disk stays there. */
+  async close(): Promise<void> {
+    await this.#endAll().catch(() => undefined);
+  }
+
+  /** Waits for all that has come. */
+  async flush(): Promise<void> {
+    await this.#endAll();
+    if (this.#fault !== undefined) throw this.#fault.error;
+  }
+
+  async #endAll(): Promise<void> {
+    await this.#endRun();
+    await this.#endLarge();
+    while (this.#pending.size > 0) await Promise.all(this.#pending);
+  }
+
+  /** The first step that ends after a position. */
+  #stepAt(position: number): Step | undefined {
+    let low = 0;
+    let high = this.#steps.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((this.#steps[middle]?.to ?? 0) > position) high = middle;
+      else low = middle + 1;
+    }
+    return this.#steps[low];
+  }
+
+  /** Work that goes on behind the stream. Its failure is thrown by what comes next. */
+  #behind(work: Promise<void>): void {
+    const it = work
+      .catch((error: unknown) => {
+        this.#fault ??= { error };
+      })
+      .finally(() => {
+        this.#pending.delete(it);
+        this.#wakeUp();
+      });
+    this.#pending.add(it);
+  }
+
+  #wakeUp(): void {
+    const wake = this.#wake;
+    this.#wake = undefined;
+    wake?.();
+  }
+
+  async #takeSmall(step: Step, position: number, bytes: Uint8Array): Promise<void> {
+    if (this.#run?.step !== step) {
+      await this.#endRun();
+      this.#run = this.#newRun(step);
+    }
+    const { places, filled, memory } = this.#run;
+    const end = position + bytes.length;
+    for (const [index, { offset, size }] of step.entries.entries()) {
+      const from = Math.max(position, offset);
+      const to = Math.min(end, offset + size);
+      const at = from - offset;
+      if (to <= from || (at !== 0 && at !== filled[index])) continue;
+      memory.set(bytes.subarray(from - position, to - position), (places[index] ?? 0) + at);
+      filled[index] = at + to - from;
+    }
+    if (end === step.to) await this.#endRun();
+  }
+
+  #newRun(step: Step): Run {
+    let place = 0;
+    const places = step.entries.map(({ size }) => {
+      place += size;
+      return place - size;
+    });
+    const memory = this.#spare.pop() ?? new Uint8Array(new SharedArrayBuffer(RUN_BYTES));
+    return { step, memory, places, filled: step.entries.map(() => 0) };
+  }
+
+  /** Hands what is whole of the current run to a thread. */
+  async #endRun(): Promise<void> {
+    const run = this.#run;
+    this.#run = undefined;
+    if (run === undefined) return;
+    const { step, memory, places, filled } = run;
+    const groups: { entries: PlacedEntry[]; from: number; to: number }[] = [];
+    for (const [index, entry] of step.entries.entries()) {
+      const { digest, size } = entry;
+      if (filled[index] !== size || this.#done.has(digest) || this.#busy.has(digest)) continue;
+      const from = places[index] ?? 0;
+      const last = groups.at(-1);
+      if (last?.to === from) {
+        last.entries.push(entry);
+        last.to = from + size;
+      } else groups.push({ entries: [entry], from, to: from + size });
+    }
+    this.#behind(
+      Promise.all(groups.map(({ entries, from, to }) => this.#store(entries, memory.subarray(from, to)))).then(() => {
+        this.#spare.push(memory);
+      }),
+    );
+    while (this.#pending.size > this.#context.pool.size + 1) await Promise.race(this.#pending);
+  }
+
+  /** Makes blobs of those small entries whose bytes are right. */
+  async #store(entries: readonly PlacedEntry[], bytes: Uint8Array<SharedArrayBuffer>): Promise<void> {
+    const { pool, incoming, committer, progress, written } = this.#context;
+    for (const it of entries) this.#busy.add(it.digest);
+    const frames = entries.map(({ digest, size }) => ({
+      header: 0,
+      size,
+      padded: size,
+      to: incoming.smallFile(digest),
+    }));
+    const results = await pool.run({ pieces: [], bytes, headers: new Uint8Array(0), frames });
+    heapMayHaveGrown();
+    for (const [index, { digest, size }] of entries.entries()) {
+      this.#busy.delete(digest);
+      if (results[index]?.digest !== digest) {
+        await rm(incoming.smallFile(digest), { force: true });
+        continue;
+      }
+      this.#done.add(digest);
+      progress(size);
+      written(size);
+      await committer.add(incoming.smallFile(digest), digest, size);
+    }
+  }
+
+  async #takeLarge(
+    entry: PlacedEntry,
+    at: number,
+    bytes: Uint8Array<SharedArrayBuffer>,
+    isShifted: boolean,
+  ): Promise<void> {
+    if (this.#done.has(entry.digest)) return;
+    if (this.#open?.entry !== entry) {
+      await this.#endLarge();
+      this.#open = await this.#openLarge(entry);
+      if (this.#done.has(entry.digest)) return this.#endLarge();
+    }
+    const it = this.#open;
+    if (it.check === undefined && (isShifted || at < it.end)) await this.#doubt(it);
+    const hashed = it.end;
+    it.end = Math.max(it.end, at + bytes.length);
+    if (it.check !== undefined) await this.#takePieces(it, it.check, at, bytes);
+    else {
+      if (at !== hashed) {
+        it.hasher?.discard();
+        it.hasher = undefined;
+      }
+      const { progress, written } = this.#context;
+      const { file, handle, hasher } = it;
+      const work = Promise.all([hasher?.feed(bytes), writeFull(handle, file, bytes, at)]).then(() => {
+        progress(bytes.length);
+        written(bytes.length);
+      });
+      this.#waiting += bytes.length;
+      this.#behind(
+        work.finally(() => {
+          this.#waiting -= bytes.length;
+        }),
+      );
+      it.work = Promise.all([it.work, work]);
+      it.work.catch(() => undefined);
+      it.unsynced += bytes.length;
+      if (it.unsynced >= SYNC_STEP_BYTES) {
+        it.unsynced = 0;
+        it.work = Promise.all([it.work, handle.datasync()]);
+        it.work.catch(() => undefined);
+      }
+    }
+    if (it.end === entry.size && (it.check === undefined || isWhole(it.check))) await this.#endLarge();
+  }
+
+  async #openLarge(entry: PlacedEntry): Promise<Large> {
+    const { incoming, pool } = this.#context;
+    const file = incoming.piecesFile(entry.digest);
+    // The same one, once more.
+    await this.#finishing.get(entry.digest);
+    try {
+      // What an earlier run copied from a medium, from its start.
+      const part = incoming.partFile(entry.digest);
+      if (!existsSync(file)) {
+        await rm(this.#noteOf(entry.digest), { force: true });
+        if (existsSync(part)) renameSync(part, file);
+      }
+      const isThere = existsSync(file);
+      const handle = await open(file, isThere ? "r+" : "w+", 0o600);
+      const it: Large = {
+        entry,
+        file,
+        handle,
+        hasher: isThere ? undefined : pool.open(),
+        end: 0,
+        unsynced: 0,
+        work: Promise.resolve(),
+        check: undefined,
+      };
+      if (isThere) await this.#doubt(it);
+      return it;
+    } catch (error) {
+      throw ioError("write", file, error);
+    }
+  }
+
+  /** From now on only pieces that are right are written. */
+  async #doubt(it: Large): Promise<void> {
+    it.hasher?.discard();
+    it.hasher = undefined;
+    await it.work;
+    it.check = await this.#checkOf(it.entry);
+  }
+
+  async #checkOf({ digest, size }: PlacedEntry): Promise<PieceCheck | undefined> {
+    const known = this.#checks.get(digest);
+    if (known !== undefined) return known;
+    const digests = await this.#context.pieces?.of(digest);
+    if (digests === undefined) return undefined;
+    // As settled in an earlier run. The entry's own digest decides in the end.
+    const noted = await readFile(this.#noteOf(digest)).catch(() => undefined);
+    const good = noted?.length === pieceCount(size) ? new Uint8Array(noted) : new Uint8Array(pieceCount(size));
+    const check = { digests, good, index: -1, filled: 0 };
+    this.#checks.set(digest, check);
+    return check;
+  }
+
+  /** Which pieces of an entry are good, a byte for each. */
+  #noteOf(digest: Digest): string {
+    return `${this.#context.incoming.piecesFile(digest)}.good`;
+  }
+
+  /** Writes good pieces. Of one that begins before these bytes, the first part may be on disk. */
+  async #takePieces(it: Large, check: PieceCheck, at: number, bytes: Uint8Array): Promise<void> {
+    const { progress, written } = this.#context;
+    const { entry, file, handle } = it;
+    for (let done = 0; done < bytes.length; ) {
+      const index = Math.floor((at + done) / PIECE_BYTES);
+      const inside = (at + done) % PIECE_BYTES;
+      const size = Math.min(PIECE_BYTES, entry.size - index * PIECE_BYTES);
+      const length = Math.min(size - inside, bytes.length - done);
+      if (check.good[index] !== 1) {
+        // What is on disk may be better than what comes.
+        if (check.index !== index || check.filled !== inside) {
+          await this.#leavePiece(it, check);
+          await this.#beginPiece(it, check, { index, size, inside });
+        }
+      }
+      if (check.good[index] !== 1) {
+        this.#piece.set(bytes.subarray(done, done + length), inside);
+        check.filled += length;
+        const piece = this.#piece.subarray(0, size);
+        if (check.filled === size && isPiece(piece, check.digests, index)) {
+          await writeFull(handle, file, piece, index * PIECE_BYTES);
+          check.good[index] = 1;
+          progress(size);
+          written(size);
+        }
+        if (check.filled === size) await this.#leavePiece(it, check);
+      }
+      done += length;
+    }
+  }
+
+  /** Begins with what is on disk of it, which may be all. */
+  async #beginPiece(
+    { handle }: Large,
+    check: PieceCheck,
+    { index, size, inside }: { index: number; size: number; inside: number },
+  ): Promise<void> {
+    const piece = this.#piece.subarray(0, size);
+    const { bytesRead } = await handle.read(piece, 0, size, index * PIECE_BYTES);
+    if (bytesRead === size && isPiece(piece, check.digests, index)) check.good[index] = 1;
+    else Object.assign(check, { index, filled: inside });
+  }
+
+  /** Ends a piece of which the rest did not follow: it may come later. */
+  async #leavePiece({ file, handle }: Large, check: PieceCheck): Promise<void> {
+    const { index, filled } = check;
+    Object.assign(check, { index: -1, filled: 0 });
+    if (index >= 0 && check.good[index] !== 1)
+      await writeFull(handle, file, this.#piece.subarray(0, filled), index * PIECE_BYTES);
+  }
+
+  /** Ends work on the current large entry; a thread's digest is awaited behind the stream. */
+  async #endLarge(): Promise<void> {
+    const it = this.#open;
+    this.#open = undefined;
+    if (it === undefined) return;
+    if (it.check !== undefined) await this.#leavePiece(it, it.check);
+    const { entry, handle, hasher } = it;
+    const isCopied = hasher !== undefined && it.end === entry.size;
+    if (!isCopied) {
+      hasher?.discard();
+      await it.work.catch(() => undefined);
+      await handle.close();
+      if (it.check !== undefined && isWhole(it.check)) await this.#complete(entry);
+      return;
+    }
+    const finish = async () => {
+      try {
+        await it.work;
+        const digest = await hasher.digest();
+        await handle.sync().catch((error: unknown) => Promise.reject(ioError("write", it.file, error)));
+        if (digest === entry.digest) this.#commit(entry);
+      } finally {
+        hasher.discard();
+        await handle.close();
+      }
+    };
+    const finishing = finish().finally(() => this.#finishing.delete(entry.digest));
+    this.#finishing.set(entry.digest, finishing);
+    this.#behind(finishing);
+    if (this.#finishing.size > MAX_FINISHING) await Promise.race(this.#finishing.values());
+  }
+
+  #commit({ digest }: PlacedEntry): void {
+    this.#context.committer.addSynced(this.#context.incoming.piecesFile(digest), digest);
+    this.#done.add(digest);
+    this.#checks.delete(digest);
+  }
+
+  /** Hashes all of an entry whose pieces are good; false if it is something else nevertheless. */
+  async #complete(entry: PlacedEntry): Promise<boolean> {
+    const { incoming, pool } = this.#context;
+    const file = incoming.piecesFile(entry.digest);
+    const { digest } = await pool.hashFile(file, { length: entry.size });
+    if (digest === entry.digest) {
+      await syncPath(file);
+      this.#commit(entry);
+      return true;
+    }
+    this.#checks.delete(entry.digest);
+    await rm(file, { force: true });
+    await rm(this.#noteOf(entry.digest), { force: true });
+    return false;
+  }
+
+  /** Indexes of the pieces that are not on disk, in order; undefined if none is. */
+  async #wrongPieces(entry: PlacedEntry): Promise<number[] | undefined> {
+    const { incoming, pool } = this.#context;
+    const file = incoming.piecesFile(entry.digest);
+    const check = await this.#checkOf(entry);
+    if (!existsSync(file) || check === undefined) return undefined;
+    const { digests, good } = check;
+    try {
+      const handle = await open(file, "r+");
+      await handle.truncate(entry.size).finally(() => handle.close());
+    } catch (error) {
+      throw ioError("write", file, error);
+    }
+    const unknown = [...good.keys()].filter((it) => good[it] !== 1);
+    if (unknown.length === 0) return [];
+    for (const { first, count } of runsOf(unknown)) {
+      for (let done = 0; done < count; done += STEP_PIECES) {
+        const from = first + done;
+        const until = Math.min(first + count, from + STEP_PIECES);
+        const offset = from * PIECE_BYTES;
+        const hasher = pool.openPieces();
+        try {
+          await hasher.advance({ file, offset, length: Math.min(entry.size, until * PIECE_BYTES) - offset });
+          const actual = await hasher.pieces();
+          for (let it = from; it < until; it++)
+            if (Buffer.compare(pieceDigest(actual, it - from), pieceDigest(digests, it)) === 0) good[it] = 1;
+        } finally {
+          hasher.discard();
+        }
+      }
+    }
+    const wrong = [...good.keys()].filter((it) => good[it] !== 1);
+    if (wrong.length > 0 && wrong.length < good.length) {
+      await syncPath(file);
+      await writeAtomic(this.#noteOf(entry.digest), good);
+    }
+    return wrong.length === good.length ? undefined : wrong;
+  }
+}
+
+function isWhole({ good }: PieceCheck): boolean {
+  return good.every((it) => it === 1);
+}
+
+function isPiece(bytes: Uint8Array, digests: Uint8Array, index: number): boolean {
+  return Buffer.compare(hash("sha256", bytes, "buffer"), pieceDigest(digests, index)) === 0;
+}
+
+async function writeFull({ fd }: FileHandle, file: string, bytes: Uint8Array, position: number): Promise<void> {
+  try {
+    for (let done = 0; done < bytes.length; ) {
+      const { bytesWritten } = await writeAt(fd, bytes, done, bytes.length - done, position + done);
+      done += bytesWritten;
+    }
+  } catch (error) {
+    throw ioError("write", file, error);
+  }
+}
