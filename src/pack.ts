@@ -13,6 +13,7 @@ import { openJob, type PackJob, type PackOptions } from "./pack/job.ts";
 import { layOutBundle } from "./pack/lay-out.ts";
 import { openWork } from "./pack/open-work.ts";
 import { excludeFaults, pinUnsized, savePins } from "./pack/pins.ts";
+import { RecipePlanner } from "./pack/plan-recipes.ts";
 import { resolveManifest } from "./pack/resolve.ts";
 import { scanFinished } from "./pack/scan-packed.ts";
 import { sealBundle } from "./pack/seal.ts";
@@ -70,12 +71,13 @@ async function packBundle(workspace: Workspace, options: PackOptions): Promise<P
     await scanFinished(job, target.finished.bundle);
     return resultOf(job, lock, target.finished);
   }
+  const planner = target.held && new RecipePlanner(job, target.held);
   const faults: ItemFault[] = [];
   const tally = new ByteTally();
   for (let round = 1; ; round++) {
     throwIfAborted();
     lock = await pinUnsized(job, lock);
-    const plan = await layOutBundle(workspace, lock, job.volumeSize, job.rpmSigner, target.held);
+    const plan = await layOutBundle(workspace, lock, job.volumeSize, job.rpmSigner, target.held, planner);
     const left = await adoptWork(job, lock, plan, target);
     if (left !== undefined) {
       await scanFinished(job, left.bundle);
@@ -92,7 +94,7 @@ async function packBundle(workspace: Workspace, options: PackOptions): Promise<P
       continue;
     }
     if (isLarge) releaseMemory();
-    const sealed = await sealBundle(job, { lock, plan, work: work.folder, filled }, target);
+    const sealed = await sealBundle(job, { lock, plan, planner, work: work.folder, filled }, target);
     const { web } = plan.catalog;
     return {
       ...resultOf(job, lock, sealed),
@@ -131,7 +133,7 @@ function resultOf({ findings }: PackJob, { stream }: Lock, finished: Finished): 
     packed: false,
     fetchedBytes: 0,
     reusedBytes: 0,
-    foundBytes: finished.contentSize - finished.leftOut.bytes,
+    foundBytes: finished.contentSize - finished.leftOut.bytes - finished.built.bytes,
     generatedBytes: 0,
     faults: [],
     findings: [...findings],

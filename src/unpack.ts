@@ -695,7 +695,7 @@ async function build(
     }
     for (const { digest } of damaged)
       options.notice?.(
-        `"${store.blobPath(digest)}" is damaged: "${pathOf(work, recipe.digest)}" cannot be built of it`,
+        `"${store.blobPath(digest)}" is damaged, so "${pathOf(work, recipe.digest)}" cannot be built of it; airferry fsck --store ${shellWord(options.store)} --repair-from BUNDLE --trust KEY may mend it`,
       );
     await writeKnownDamage(store.dir, new Set([...known, ...damaged.map((it) => it.digest)]));
     return true;

@@ -14,9 +14,10 @@ import { parseSums } from "./bundle/sums.ts";
 import { judgeMedia, judgeRules } from "./bundle/trust-rules.ts";
 import { volumeIndexOf, volumeName } from "./bundle/volume-layout.ts";
 import { AirferryError, type Problem } from "./errors.ts";
-import { digestOf } from "./io/digest.ts";
+import { type Digest, digestOf } from "./io/digest.ts";
 import { countEstablished } from "./io/established.ts";
 import { keepHeapSmall } from "./io/flat-memory.ts";
+import { formatBytes, plural } from "./io/format.ts";
 import { HashPool } from "./io/hash-pool.ts";
 import { formatUtcTime } from "./io/utc-time.ts";
 import type { VerifyReport } from "./report/types.ts";
@@ -186,6 +187,8 @@ async function reportContents(
   report.size = inventory.entries.reduce((sum, it) => sum + it.size, 0);
   report.established = countEstablished(inventory.catalog.provenance);
   report.fromStore = inventory.entries.filter((it) => it.from === "store").length;
+  report.fromRecipe = inventory.entries.filter((it) => it.from === "recipe").length;
+  if (report.fromRecipe > 0) options.notice?.(recipesText(contents, report.fromRecipe));
   report.scan = contents.scan ?? null;
   report.volumes.total = copies.length;
   report.volumes.missing = copies.flatMap((it, index) => (it.length === 0 ? [volumeName(index)] : []));
@@ -245,6 +248,18 @@ async function reportContents(
   note(report, "content", problems);
 }
 
+/** What an import will build, and what that needs. */
+function recipesText({ inventory, recipes }: Contents, count: number): string {
+  const carried = new Set(inventory.entries.flatMap((it) => (it.offset === undefined ? [] : [it.digest])));
+  const needed = new Map<Digest, number>();
+  for (const { sources } of recipes.values())
+    for (const { digest, size } of sources) if (!carried.has(digest)) needed.set(digest, size);
+  const bytes = [...needed.values()].reduce((sum, it) => sum + it, 0);
+  const of =
+    needed.size === 0 ? "what it carries" : `${plural(needed.size, "file")} (${formatBytes(bytes)}) of the store`;
+  return `it is a delta: ${plural(count, "file")} will be built at import, of ${of}`;
+}
+
 function note(report: VerifyReport, check: keyof VerifyReport["checks"], problems: readonly Problem[]): void {
   report.checks[check] = problems.length === 0 ? "passed" : "failed";
   // Not spread: there may be more problems than a call takes arguments.
@@ -277,6 +292,7 @@ function emptyReport(): VerifyReport {
     created: null,
     entries: 0,
     fromStore: 0,
+    fromRecipe: 0,
     volumes: { total: 0, missing: [] },
     parity: { total: 0, missing: [], damaged: [] },
     scan: null,

@@ -39,5 +39,7 @@ export const MAX_LISTING_BYTES = 512 * 1024 * 1024;
 export const MAX_RECIPES_BYTES = 64 * 1024 * 1024;
 /** Most sources that all recipes together have. */
 export const MAX_RECIPE_SOURCES = 500_000;
+/** Largest list of the files in ISOs: five million files. */
+export const MAX_FILES_BYTES = 256 * 1024 * 1024;
 /** Largest list of pieces: that of 64 TiB. */
 export const MAX_PIECES_BYTES = 2 * 1024 * 1024 * 1024;

@@ -26,7 +26,7 @@ export interface RecipeSource {
 }
 
 /** Bytes of an entry: a range of a source, or zeros. */
-interface RecipeRange {
+export interface RecipeRange {
   /** Absent: zeros. */
   source?: RecipeSource;
   /** In the source; 0 for zeros. */

@@ -10,18 +10,20 @@ import { AirferryError } from "../errors.ts";
 import { type Digest, digestOf, EMPTY_DIGEST } from "../io/digest.ts";
 import { algorithmsIn, sha256In } from "../io/integrity.ts";
 import { mapLimited } from "../io/limit.ts";
+import { openBytes } from "../io/open-bytes.ts";
 import { hasPieces } from "../io/piece-digests.ts";
 import { SharedPieces } from "../io/shared-pieces.ts";
 import type { RandomAccess } from "../io/types.ts";
 import type { ItemFault } from "../sources/types.ts";
 import { tasksOf } from "./fill-order.ts";
-import { copyChecked, hasLockedDigests } from "./item-bytes.ts";
-import { isPackageFault, wrongDigest } from "./item-faults.ts";
+import { copyChecked, hasLockedDigests, slice } from "./item-bytes.ts";
+import { isPackageFault, unreadable, wrongDigest } from "./item-faults.ts";
 import { ItemSources } from "./item-sources.ts";
 import type { PackJob } from "./job.ts";
 import type { LaidItem, Plan } from "./lay-out.ts";
 import type { LeftOutItem } from "./left-out.ts";
 import { LeftOutBytes } from "./left-out-bytes.ts";
+import type { BuiltBytes } from "./make-recipe.ts";
 import type { ByteTally } from "./tally.ts";
 
 export interface Filled {
@@ -257,9 +259,10 @@ class Filler {
 
   /** Checks an item that the far side has as if it were carried, as far as that needs its bytes. */
   async #checkLeftOut(item: LeftOutItem): Promise<void> {
-    const { path, size, digest, check, look } = item;
+    const { path, size, digest, check, look, built } = item;
     const { pieces } = this.#work;
     if (isFetched(item)) this.#digests.set(path, digest);
+    if (built !== undefined) return this.#checkBuilt(item, built);
     const needsPieces = hasPieces(size) && !pieces.has(digest);
     const isNeeded = needsPieces || check !== undefined;
     const left = new LeftOutBytes(this.#job, this.#sources, lookup(this.#digests));
@@ -276,6 +279,23 @@ class Filler {
       if (!item.quarantine || !isPackageFault(error)) throw error;
       this.#faults.push({ path, reason: (error as Error).message });
       this.#job.report(`dropped ${path}: ${(error as Error).message}`);
+    } finally {
+      await opened.close();
+    }
+  }
+
+  /** Checks an item that the far side builds: all of it is on this host, and was hashed. */
+  async #checkBuilt(item: LeftOutItem, { file, offset, pieces }: BuiltBytes): Promise<void> {
+    const { size, digest, check, look } = item;
+    if (hasPieces(size)) this.#work.pieces.set(digest, pieces);
+    if (check === undefined && look === undefined) return;
+    const opened = await openBytes(file).catch((cause: NodeJS.ErrnoException) => {
+      throw unreadable(item, file, cause);
+    });
+    try {
+      const bytes = slice(opened.bytes, offset, size);
+      await check?.(bytes);
+      if (look) this.#job.found(await look(bytes, item));
     } finally {
       await opened.close();
     }

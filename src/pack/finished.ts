@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { checkFinished, foldersOf } from "../bundle/check-finished.ts";
 import { MAX_INVENTORY_BYTES } from "../bundle/format-limits.ts";
 import { parseInventoryInSteps } from "../bundle/inventory.ts";
-import type { Inventory, WrittenInventory } from "../bundle/inventory-types.ts";
+import type { Inventory, InventoryEntry, WrittenInventory } from "../bundle/inventory-types.ts";
 import { BIN_NAME, INVENTORY_NAME, isSpareName, SUMS_NAME } from "../bundle/media-names.ts";
 import { ensureSigned, isSignedBy } from "../bundle/signatures.ts";
 import { parseSums } from "../bundle/sums.ts";
@@ -40,19 +40,25 @@ export interface Finished {
   contentSize: number;
   established: EstablishedCounts;
   leftOut: { files: number; bytes: number };
+  /** What the far side builds by recipes. */
+  built: { files: number; bytes: number };
 }
 
 /** What a finished bundle has, according to its inventory. */
 export function contentOf({
   entries,
   catalog,
-}: WrittenInventory): Pick<Finished, "entries" | "contentSize" | "established" | "leftOut"> {
-  const left = entries.filter((it) => it.from === "store");
+}: WrittenInventory): Pick<Finished, "entries" | "contentSize" | "established" | "leftOut" | "built"> {
+  const countOf = (from: InventoryEntry["from"]) => {
+    const own = entries.filter((it) => it.from === from);
+    return { files: own.length, bytes: own.reduce((sum, it) => sum + it.size, 0) };
+  };
   return {
     entries: entries.length,
     contentSize: entries.reduce((sum, it) => sum + it.size, 0),
     established: countEstablished(catalog.provenance),
-    leftOut: { files: left.length, bytes: left.reduce((sum, it) => sum + it.size, 0) },
+    leftOut: countOf("store"),
+    built: countOf("recipe"),
   };
 }
 

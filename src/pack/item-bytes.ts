@@ -3,7 +3,7 @@ import type { ItemWriter } from "../bundle/item-writer.ts";
 import type { Digest, Digests } from "../io/digest.ts";
 import { isExpected } from "../io/integrity.ts";
 import { throwIfAborted } from "../io/limit.ts";
-import type { RandomAccess } from "../io/types.ts";
+import type { Extent, RandomAccess } from "../io/types.ts";
 import type { LaidItem } from "./lay-out.ts";
 
 const COPY_CHUNK_BYTES = 4 * 1024 * 1024;
@@ -55,6 +55,41 @@ async function copyRest(bytes: RandomAccess, writer: ItemWriter): Promise<void> 
 /** A part of other bytes: `size` of them starting at `offset`. */
 export function slice(bytes: RandomAccess, offset: number, size: number): RandomAccess {
   return { size, read: (position, length) => bytes.read(offset + position, Math.min(length, size - position)) };
+}
+
+/** Parts of other bytes, one after the other. */
+export function gathered(bytes: RandomAccess, extents: readonly Extent[]): RandomAccess {
+  const starts: number[] = [];
+  let size = 0;
+  for (const it of extents) {
+    starts.push(size);
+    size += it.size;
+  }
+  const indexAt = (position: number) => {
+    let low = 0;
+    for (let high = starts.length; high - low > 1; ) {
+      const middle = (low + high) >>> 1;
+      if ((starts[middle] as number) <= position) low = middle;
+      else high = middle;
+    }
+    return low;
+  };
+  return {
+    size,
+    async read(position, length) {
+      const parts: Uint8Array[] = [];
+      const end = Math.min(size, position + length);
+      for (let index = indexAt(position); position < end; index++) {
+        const { offset, size: whole } = extents[index] as Extent;
+        const inside = position - (starts[index] as number);
+        const part = await bytes.read(offset + inside, Math.min(whole - inside, end - position));
+        parts.push(part);
+        if (part.length === 0) break;
+        position = (starts[index] as number) + inside + part.length;
+      }
+      return Buffer.concat(parts);
+    },
+  };
 }
 
 /** Whether the bytes match every digest of an item in the lock. */

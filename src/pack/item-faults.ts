@@ -6,9 +6,10 @@ import { httpStatusOf } from "../http/failure.ts";
 import type { Digests } from "../io/digest.ts";
 import { mismatchOf } from "../io/integrity.ts";
 import { shellWord } from "../io/shell.ts";
+import type { PlanItem } from "../sources/types.ts";
 import type { LaidItem } from "./lay-out.ts";
 
-export function cannotPack({ path, about }: LaidItem): string {
+export function cannotPack({ path, about }: PlanItem): string {
   return `cannot pack "${path}"${about === undefined ? "" : ` of ${about.name}`}`;
 }
 
@@ -41,7 +42,7 @@ function digestHint({ established, source }: LaidItem, got: string, manifest: st
     : `upstream changed it, or it was altered on the way; compare with what upstream publishes, then: airferry lock ${shellWord(manifest)} --update`;
 }
 
-export function unreadable(item: LaidItem, file: string, cause: NodeJS.ErrnoException): AirferryError {
+export function unreadable(item: PlanItem, file: string, cause: NodeJS.ErrnoException): AirferryError {
   const fault = cause.code === "ENOENT" ? `"${file}" was removed since it was locked` : cause.message;
   return new AirferryError("ERR_IO", `${cannotPack(item)}: ${fault}`, { path: file, cause, hint: item.about?.hint });
 }

@@ -22,7 +22,7 @@ import type { Codec } from "../sources/archive/inflate.ts";
 import type { InflatedFiles } from "../sources/archive/inflated-file.ts";
 import { localPath } from "../sources/local-path.ts";
 import { compressedFile } from "./fill-order.ts";
-import { checkedDigest, copyChecked, slice } from "./item-bytes.ts";
+import { checkedDigest, copyChecked, gathered, slice } from "./item-bytes.ts";
 import { allFailed, cannotPack, isPlaceFault, namingItem, unreadable, wrongDigest } from "./item-faults.ts";
 import type { PackJob } from "./job.ts";
 import type { LaidItem } from "./lay-out.ts";
@@ -184,7 +184,7 @@ export class ItemSources implements AsyncDisposable {
 
   async #copyFile(
     item: LaidItem,
-    { file, offset, codec }: Extract<LaidItem["source"], { from: "file" }>,
+    { file, offset, codec, extents }: Extract<LaidItem["source"], { from: "file" }>,
     writer: ItemWriter,
   ): Promise<Digest | undefined> {
     if (codec !== undefined) {
@@ -196,14 +196,15 @@ export class ItemSources implements AsyncDisposable {
       throw unreadable(item, file, cause);
     });
     try {
-      if (offset === undefined && source.bytes.size !== item.size) {
+      if (offset === undefined && extents === undefined && source.bytes.size !== item.size) {
         throw new AirferryError(
           "ERR_UPSTREAM_SIZE",
           `${cannotPack(item)}: "${file}" changed since it was locked: expected ${item.size} bytes, got ${source.bytes.size}`,
           { path: file, hint: `if that is intended: airferry lock ${shellWord(this.#job.workspace.file)} --update` },
         );
       }
-      const bytes = offset === undefined ? source.bytes : slice(source.bytes, offset, item.size);
+      const whole = extents === undefined ? source.bytes : gathered(source.bytes, extents);
+      const bytes = offset === undefined ? whole : slice(whole, offset, item.size);
       return await copyChecked(item, writer, bytes, { url: pathToFileURL(file).href, etag: source.version });
     } finally {
       await source.close();

@@ -18,7 +18,7 @@ import { sourcesOf } from "../sources/kinds.ts";
 import { entriesOfKind, type Lock } from "../sources/lock-document.ts";
 import type { PlanContext, PlanItem } from "../sources/types.ts";
 import type { HeldThere } from "./held-there.ts";
-import { type LeftOutItem, leaveOut, type SizedItem } from "./left-out.ts";
+import { type LeftOutItem, leaveOut, type Recipes, type SizedItem } from "./left-out.ts";
 import type { Workspace } from "./workspace.ts";
 
 /** An item of known size, at its position in the stream. */
@@ -46,7 +46,7 @@ export interface Plan {
   items: LaidItem[];
   /** Not in the stream. */
   twins: TwinItem[];
-  /** Not in the stream: the far side has them. */
+  /** Not in the stream: the far side has them, or builds them. */
   leftOut: LeftOutItem[];
   /** Paths of unknown size: not laid out yet, and offsets after them are not final. */
   unsized: PlanItem[];
@@ -79,6 +79,7 @@ export async function layOutBundle(
   volumeSize: number,
   signer?: RpmSigner,
   held?: HeldThere,
+  recipes?: Recipes,
 ): Promise<Plan> {
   const context = planContext(workspace, lock, signer);
   const catalog: Catalog = { isos: [], files: [], rpms: [], images: [], keys: [], provenance: [] };
@@ -108,7 +109,12 @@ export async function layOutBundle(
     );
   }
   const { rest, leftOut } = await leaveOut(sized, held);
-  const { carried, carriers } = carriedOnce(rest);
+  const planned = await recipes?.plan(rest);
+  const { parts = [] } = planned ?? {};
+  const isMade = (it: SizedItem) => it.source.from === "generated";
+  // In the place of what they are parts of: before what is made of the others.
+  const left = planned === undefined ? rest : placedBefore(planned.rest, parts, isMade);
+  const { carried, carriers } = carriedOnce(left);
   const { places, streamSize } = layOut(carried);
   const laid = carried.map((item, index): LaidItem => {
     const { headerOffset, offset } = places[index] as (typeof places)[number];
@@ -119,14 +125,21 @@ export async function layOutBundle(
     stream: lock.stream,
     items: laid,
     twins: [...carriers].map(([item, index]) => ({ item, carrier: laid[index] as LaidItem })),
-    leftOut,
+    leftOut: [...leftOut, ...(planned?.built ?? [])],
     unsized: ordered.filter((it) => it.size === undefined),
-    catalog: { ...catalog, provenance: provenanceOf(ordered) },
+    catalog: { ...catalog, provenance: provenanceOf([...ordered, ...parts]) },
     streamSize,
     volumeSize,
     volumes: volumeSizes(streamSize, volumeSize).map((size, index) => ({ name: volumeName(index), size })),
     caseTwins,
   };
+}
+
+/** A list with further items before the first that `isLater`. */
+function placedBefore<T>(items: readonly T[], more: readonly T[], isLater: (it: T) => boolean): readonly T[] {
+  if (more.length === 0) return items;
+  const at = items.findIndex(isLater);
+  return at < 0 ? [...items, ...more] : [...items.slice(0, at), ...more, ...items.slice(at)];
 }
 
 /** Looks for bytes among the items that are there when it is first asked: another path of them may do. */
@@ -205,7 +218,8 @@ export function sourceName(item: PlanItem): string {
     case "url":
       return redactUrl(source.urls[0] ?? "");
     case "file":
-      return source.file.split("/").at(-1) ?? "";
+      // Parts of a file are nothing that it is named after.
+      return source.extents === undefined ? (source.file.split("/").at(-1) ?? "") : "generated";
     case "kept":
       return "lock";
     case "generated":

@@ -6,12 +6,27 @@ import { type Digest, digestOf } from "../io/digest.ts";
 import { sha256In } from "../io/integrity.ts";
 import type { PlanItem } from "../sources/types.ts";
 import type { HeldThere } from "./held-there.ts";
+import type { BuiltBytes } from "./make-recipe.ts";
 
 /** An item of known size. */
 export type SizedItem = PlanItem & { size: number };
 
-/** An item that the far side has. */
-export type LeftOutItem = SizedItem & { digest: Digest };
+/** An item that the far side has, or builds of what it has. */
+export type LeftOutItem = SizedItem & { digest: Digest; built?: BuiltBytes };
+
+/** What of a plan is built, and what is carried in its place. */
+export interface PlannedRecipes {
+  rest: readonly SizedItem[];
+  built: LeftOutItem[];
+  /** What recipes take from the bundle itself. */
+  parts: SizedItem[];
+}
+
+/** Plans recipes. */
+export interface Recipes {
+  /** Divides items that would be carried. */
+  plan(items: readonly SizedItem[]): Promise<PlannedRecipes>;
+}
 
 /** Thrown, and caught here, when a generated item depends on bytes that nobody has seen. */
 const UNKNOWN = new Error("not known before it is fetched");

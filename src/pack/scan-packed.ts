@@ -3,17 +3,22 @@ import { join } from "node:path";
 import { foldersOf } from "../bundle/check-finished.ts";
 import { readContents } from "../bundle/contents.ts";
 import { SCAN_FOLDER } from "../bundle/finish.ts";
-import type { WrittenInventory } from "../bundle/inventory-types.ts";
+import type { InventoryEntry, WrittenInventory } from "../bundle/inventory-types.ts";
 import { readMedia } from "../bundle/media.ts";
 import { SCAN_NAME } from "../bundle/media-names.ts";
 import { formatScanReport, type ScanReport } from "../bundle/scan-report.ts";
 import { VolumeSet } from "../bundle/volumes.ts";
+import type { WorkFolder } from "../bundle/work-folder.ts";
 import { bug } from "../errors.ts";
 import type { Digest } from "../io/digest.ts";
 import { plural } from "../io/format.ts";
+import { openBytes } from "../io/open-bytes.ts";
 import { shellWord } from "../io/shell.ts";
+import type { RandomAccess } from "../io/types.ts";
 import { writePieces } from "../io/write-pieces.ts";
+import { slice } from "./item-bytes.ts";
 import type { PackJob } from "./job.ts";
+import type { LeftOutItem } from "./left-out.ts";
 
 /**
  * Scans what a bundle carries, if the pack has a scanner. Needs room for the content, or 4 GiB of it at a time.
@@ -22,10 +27,21 @@ import type { PackJob } from "./job.ts";
 export async function scanPacked(
   job: PackJob,
   inventory: WrittenInventory,
-  volumes: VolumeSet,
-  dir: string,
+  { volumes, dir }: Pick<WorkFolder, "volumes" | "dir">,
+  leftOut: readonly LeftOutItem[],
 ): Promise<ScanReport | undefined> {
-  return scan(job, inventory, volumes, { folder: join(dir, SCAN_FOLDER), record: join(dir, SCAN_NAME) });
+  const where = { folder: join(dir, SCAN_FOLDER), record: join(dir, SCAN_NAME) };
+  if (job.scanner === undefined) return scan(job, inventory, volumes, where);
+  // What the far side builds is whole here.
+  await using opened = new AsyncDisposableStack();
+  const built = new Map<Digest, RandomAccess>();
+  for (const { digest, size, built: there } of leftOut) {
+    if (there === undefined || built.has(digest)) continue;
+    const { bytes, close } = await openBytes(there.file);
+    opened.defer(close);
+    built.set(digest, slice(bytes, there.offset, size));
+  }
+  return scan(job, inventory, volumes, where, built);
 }
 
 /** Writes `scan.json`; returns its line for SHA256SUMS. */
@@ -63,6 +79,7 @@ async function scan(
   inventory: WrittenInventory,
   volumes: VolumeSet,
   { folder, record }: { folder: string; record?: string },
+  built: ReadonlyMap<Digest, RandomAccess> = new Map(),
 ): Promise<ScanReport | undefined> {
   const judgement = {
     action: `pack "${job.workspace.file}"`,
@@ -75,11 +92,13 @@ async function scan(
   const { scanContent } = await import("../scan/scan-content.ts");
   const seen = new Set<Digest>();
   const files = inventory.entries.flatMap(({ path, size, digest, offset }) => {
-    if (offset === undefined || seen.has(digest)) return [];
+    const from = offset === undefined ? built.get(digest) : volumes.range(offset, size);
+    if (from === undefined || seen.has(digest)) return [];
     seen.add(digest);
-    return [{ path, size, from: volumes.range(offset, size) }];
+    return [{ path, size, from }];
   });
-  const left = inventory.entries.filter((it) => it.from === "store").length;
+  const isLeft = ({ from, digest }: InventoryEntry) => from === "store" || (from === "recipe" && !built.has(digest));
+  const left = inventory.entries.filter(isLeft).length;
   const found = await scanContent(job.scanner, files, { folder, report: job.report });
   if (left > 0) found.gaps.push(`${plural(left, "file")} that the far side has and this bundle does not carry`);
   await judgeScan(found, { ...judgement, ...(record !== undefined && { record }) });

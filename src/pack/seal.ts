@@ -1,7 +1,12 @@
 /** Step 4 of a pack: inventory, signatures, final name; then the state for the next pack, and cleanup. */
 import { rm } from "node:fs/promises";
 import { finishBundle } from "../bundle/finish.ts";
-import { INVENTORY_MEDIA_TYPE, type InventoryEntry, type WrittenInventory } from "../bundle/inventory-types.ts";
+import {
+  INVENTORY_MEDIA_TYPE,
+  type InventoryEntry,
+  REQUIRES_RECIPES,
+  type WrittenInventory,
+} from "../bundle/inventory-types.ts";
 import { writePieceList } from "../bundle/piece-list.ts";
 import { otherWorkFolders, type WorkFolder } from "../bundle/work-folder.ts";
 import { bug } from "../errors.ts";
@@ -20,15 +25,19 @@ import type { LaidItem, Plan } from "./lay-out.ts";
 import type { LeftOutItem } from "./left-out.ts";
 import { LeftOutBytes } from "./left-out-bytes.ts";
 import { planParity, writeParity } from "./pack-parity.ts";
+import type { RecipePlanner } from "./plan-recipes.ts";
 import { scanPacked, writeScan } from "./scan-packed.ts";
 import type { Target } from "./target.ts";
 import { attestationsOf, writeAttestations } from "./write-attestations.ts";
+import { writeFileList, writeRecipes } from "./write-recipes.ts";
 import { writeSources } from "./write-sources.ts";
 
 /** The filled folder, and its lock. */
 interface FilledBundle {
   lock: Lock;
   plan: Plan;
+  /** Of a delta. */
+  planner: RecipePlanner | undefined;
   work: WorkFolder;
   filled: Filled;
 }
@@ -39,12 +48,12 @@ interface FilledBundle {
  *   filled folder
  */
 export async function sealBundle(job: PackJob, bundle: FilledBundle, target: Target): Promise<Finished> {
-  const { lock, work, filled } = bundle;
+  const { lock, plan, planner, work, filled } = bundle;
   const volumes = await work.finishVolumes();
   const inventory = inventoryOf(job, bundle, volumes, target);
   await work.completePieces(inventory.entries, job.pool);
   throwIfAborted();
-  const scanned = await scanPacked(job, inventory, work.volumes, work.dir);
+  const scanned = await scanPacked(job, inventory, work, plan.leftOut);
   const spread = await writeParity(work.dir, planParity(inventory, job), job.parityProgress);
   const digest = await finishBundle({
     dir: work.dir,
@@ -67,6 +76,8 @@ export async function sealBundle(job: PackJob, bundle: FilledBundle, target: Tar
         ...(await writeSources(dir, job.workspace, lock)),
         ...(await writeCarriedRoot(dir, job.trustRoot)),
         ...(pieces === undefined ? [] : [pieces]),
+        ...(await writeRecipes(dir, inventory.entries, plan.leftOut)),
+        ...(await writeFileList(dir, job, { inventory, work, planner })),
       ];
     },
     attestations: attestationsOf(job.signers, scanned),
@@ -80,7 +91,7 @@ export async function sealBundle(job: PackJob, bundle: FilledBundle, target: Tar
   for (const folder of await otherWorkFolders(job.out, lock.stream, "")) {
     await rm(folder, { recursive: true, force: true });
   }
-  for (const digest of filled.cached) await job.workspace.cache.remove(digest);
+  for (const digest of [...filled.cached, ...(planner?.cached ?? [])]) await job.workspace.cache.remove(digest);
   return finished;
 }
 
@@ -93,12 +104,12 @@ function entryOf(item: LaidItem): LaidItem & InventoryEntry {
 function leftOutOf({ items, leftOut }: Plan): InventoryEntry[] {
   if (leftOut.length === 0) return [];
   const carried = new Set(items.map((it) => it.digest));
-  const entry = ({ path, size, mode, digest }: LeftOutItem): InventoryEntry => ({
+  const entry = ({ path, size, mode, digest, built }: LeftOutItem): InventoryEntry => ({
     path,
     size,
     mode,
     digest,
-    from: carried.has(digest) ? "bundle" : "store",
+    from: carried.has(digest) ? "bundle" : built !== undefined ? "recipe" : "store",
   });
   return leftOut.map(entry);
 }
@@ -151,9 +162,10 @@ function inventoryOf(
   const audience = audienceOf(workspace.manifest);
   const noted = state?.stream === lock.stream ? state.previous : undefined;
   const previous = (lock.last?.serial ?? 0) > (noted?.serial ?? 0) ? lock.last : noted;
+  const entries = [...plan.items.map(entryOf), ...plan.twins.map(twinOf), ...leftOutOf(plan)];
   return {
     mediaType: INVENTORY_MEDIA_TYPE,
-    requires: [],
+    requires: entries.some((it) => it.from === "recipe") ? [REQUIRES_RECIPES] : [],
     stream: lock.stream,
     epoch: 1,
     serial,
@@ -167,9 +179,7 @@ function inventoryOf(
     streamSize: plan.streamSize,
     volumeSize: plan.volumeSize,
     volumes,
-    entries: [...plan.items.map(entryOf), ...plan.twins.map(twinOf), ...leftOutOf(plan)].sort((a, b) =>
-      compareUtf8(a.path, b.path),
-    ),
+    entries: entries.sort((a, b) => compareUtf8(a.path, b.path)),
     catalog: plan.catalog,
     ...(workspace.manifest.builder !== undefined && { builder: workspace.manifest.builder }),
     ext: {},

@@ -46,6 +46,8 @@ export interface VerifyReport {
   entries: number;
   /** Entries whose bytes must already be in the target store. */
   fromStore: number;
+  /** Entries that are built at import, of files that must already be in the target store. */
+  fromRecipe: number;
   volumes: { total: number; missing: string[] };
   /**
    * Recovery files, and what else the bundle does without: how many are listed, which are on none of the media, and
@@ -86,6 +88,7 @@ export interface Verification {
     created: string | null;
     entries: number;
     fromStore: number;
+    fromRecipe: number;
     volumes: VerifyReport["volumes"];
     parity: VerifyReport["parity"];
     scan: ScanReport | null;

@@ -13,7 +13,7 @@ const STYLE = html`td{overflow-wrap:anywhere}td:first-child{min-width:6.5rem}th[
 
 /** The page. Ends with a line feed. */
 export function verificationPage(it: Verification): string {
-  const { stream, serial, digest, created, entries, fromStore, volumes, parity } = it.bundle;
+  const { stream, serial, digest, created, entries, fromStore, fromRecipe, volumes, parity } = it.bundle;
   const name = stream === null ? "bundle" : `${stream} ${serial}`;
   const title = `Verification of ${name}: ${it.result}`;
   const good = it.keys.filter((key) => key.signed);
@@ -23,6 +23,7 @@ export function verificationPage(it: Verification): string {
       ? plural(good.length, "trusted key")
       : `${plural(new Set(good.map((key) => key.file)).size, "signer")} of the trust root`;
   const store = fromStore === 0 ? "" : `, ${fromStore} of them already in the store`;
+  const built = fromRecipe === 0 ? "" : `, ${fromRecipe} of them built at import of what is in the store`;
   const missing = volumes.missing.length === 0 ? "" : `, missing: ${volumes.missing.join(", ")}`;
   const verdict =
     it.result === "accepted"
@@ -40,7 +41,7 @@ export function verificationPage(it: Verification): string {
             ["Digest", html`<span class="digest">${digest ?? "unknown: no SHA256SUMS"}</span>`],
             ["Stream and serial", stream === null ? "unknown: too few good signatures to read on" : name],
             ["Packed", created ?? "unknown"],
-            ["Content", stream === null ? "unknown" : `${plural(entries, "file")}${store}`],
+            ["Content", stream === null ? "unknown" : `${plural(entries, "file")}${store}${built}`],
             ["Volumes", stream === null ? "unknown" : `${volumes.total}${missing}`],
             ["Recovery files", stream === null ? "unknown" : parityText(parity)],
           ]),

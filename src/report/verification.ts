@@ -37,9 +37,9 @@ interface Circumstances {
 
 /** The document of a verification. */
 export function verificationOf(report: VerifyReport, { folders, begun, notices, ended }: Circumstances): Verification {
-  const { digest, stream, serial, created, entries, fromStore, volumes, parity, scan, signers, partial } = report;
+  const { digest, stream, serial, created, entries, fromStore, fromRecipe, volumes, parity, scan } = report;
+  const { trustRoot, at, signers, partial } = report;
   const { attestations, timestamps } = report;
-  const { trustRoot, at } = report;
   return {
     mediaType: "application/vnd.airferry.verification.v1+json",
     result: report.ok ? "accepted" : "refused",
@@ -48,7 +48,7 @@ export function verificationOf(report: VerifyReport, { folders, begun, notices, 
     host: hostname(),
     tool: TOOL,
     media: folders.map((it) => resolve(it)),
-    bundle: { digest, stream, serial, created, entries, fromStore, volumes, parity, scan, attestations },
+    bundle: { digest, stream, serial, created, entries, fromStore, fromRecipe, volumes, parity, scan, attestations },
     timestamps,
     keys: report.trusted.map(({ keyid, file }) => ({
       keyid,

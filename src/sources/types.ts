@@ -11,7 +11,7 @@ import type { Named } from "../http/named.ts";
 import type { Digest } from "../io/digest.ts";
 import type { Finding } from "../io/findings.ts";
 import type { Integrity } from "../io/integrity.ts";
-import type { Established, Kind, RandomAccess } from "../io/types.ts";
+import type { Established, Extent, Kind, RandomAccess } from "../io/types.ts";
 import type { Manifest } from "../manifest/schema.ts";
 import type { Codec } from "./archive/inflate.ts";
 import type { CachedArtifact } from "./cache.ts";
@@ -22,8 +22,11 @@ import type { LockedOf } from "./lock-document.ts";
 /** Where the bytes of an item come from. */
 export type ItemSource =
   | { from: "url"; urls: string[]; named: Named; auth?: Authenticator; etag?: string }
-  /** With `offset`: `size` bytes from there on, of a larger file; with `codec`, of its decompressed content. */
-  | { from: "file"; file: string; offset?: number; codec?: Codec }
+  /**
+   * With `offset`: `size` bytes from there on, of a larger file; with `codec`, of its decompressed content. With
+   * `extents`: these parts of the file, one after the other.
+   */
+  | { from: "file"; file: string; offset?: number; codec?: Codec; extents?: readonly Extent[] }
   | { from: "kept"; digest: Digest }
   /**
    * Generated once everything else is fetched. Must give exactly `size` bytes and be a pure function of lock and keys.

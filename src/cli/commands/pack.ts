@@ -170,7 +170,7 @@ export const packCommand: Register = (program, run) => {
           );
         output.end(result, {
           did: result.packed
-            ? `packed ${plural(result.entries, "file")}, ${formatBytes(result.contentSize)}${webText(result)}${leftOutText(result)}: ${originsText(result)}`
+            ? `packed ${plural(result.entries, "file")}, ${formatBytes(result.contentSize)}${webText(result)}${leftOutText(result)}${builtText(result)}: ${originsText(result)}`
             : "nothing to do: this bundle is complete and was packed from this lock",
           of: `stream ${result.stream}, serial ${result.serial}`,
           verified: `${result.packed ? "" : "every file hashed again; "}${digestsText(result.established)}`,
@@ -245,6 +245,13 @@ async function openSending(
 /** What the far side has, and is not carried. */
 function leftOutText({ leftOut: { files, bytes } }: Pick<Finished, "leftOut">): string {
   return files === 0 ? "" : `, without ${plural(files, "file")}, ${formatBytes(bytes)}, that the far side has`;
+}
+
+/** What the far side makes of what it has, and of what is carried of it. */
+function builtText({ built: { files, bytes } }: Pick<Finished, "built">): string {
+  return files === 0
+    ? ""
+    : `, with ${plural(files, "file")}, ${formatBytes(bytes)}, that the far side builds of what it has`;
 }
 
 /** Where the bytes came from: two that are always named, and what else there is. */
