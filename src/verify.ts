@@ -8,12 +8,13 @@ import { bytesToCheck, checkContent, checkSpare, spareBytes } from "./bundle/che
 import { checkStream } from "./bundle/check-stream.ts";
 import { clockSkewNote } from "./bundle/clock-skew.ts";
 import { type Contents, readContents } from "./bundle/contents.ts";
+import { lostContent } from "./bundle/lost-content.ts";
 import { type Media, readMedia } from "./bundle/media.ts";
 import { noBundle, openBundleStream, STREAM_ARGUMENT } from "./bundle/open-stream.ts";
 import { parseSums } from "./bundle/sums.ts";
 import { judgeMedia, judgeRules } from "./bundle/trust-rules.ts";
 import { volumeIndexOf, volumeName } from "./bundle/volume-layout.ts";
-import { AirferryError, type Problem } from "./errors.ts";
+import { AirferryError, type ErrorCode, type Problem } from "./errors.ts";
 import { type Digest, digestOf } from "./io/digest.ts";
 import { countEstablished } from "./io/established.ts";
 import { keepHeapSmall } from "./io/flat-memory.ts";
@@ -42,6 +43,13 @@ interface VerifyOptions {
   at?: Date;
   /** Files with certificates of timestamp authorities: as many signers as must sign need a timestamp of one of them. */
   tsa?: readonly string[];
+  /**
+   * File to list what is lost on damaged or missing volumes, and what a delta does not carry, as far as `store` does
+   * not have it. Not written if that is nothing, or if the bundle would be refused for another reason than damage.
+   */
+  need?: string;
+  /** A store; undefined: nothing counts as being there. */
+  store?: string;
 }
 
 /** A bundle that comes on standard input, of which the small files are in a folder. */
@@ -90,6 +98,10 @@ export async function verify(
 ): Promise<VerifyReport> {
   keepHeapSmall();
   const source = await readTrust(options.trust, options.threshold);
+  if (options.need !== undefined) {
+    const { refuseNeed } = await import("./receipt/need-file.ts");
+    await refuseNeed(options.need);
+  }
   const { tsa = [] } = options;
   const check = tsa.length === 0 ? undefined : await stampCheck(tsa);
   const report = emptyReport();
@@ -148,7 +160,8 @@ async function verifyMedia(
   report: VerifyReport,
 ): Promise<void> {
   for (const line of media.notices) options.notice?.(line);
-  report.digest = digestOf(media.sums);
+  const digest = digestOf(media.sums);
+  report.digest = digest;
   note(report, "media", media.problems);
   const {
     trust,
@@ -173,6 +186,8 @@ async function verifyMedia(
   note(report, "files", problems);
   if (contents !== undefined) await reportContents({ media, contents }, { pool, trust, streamed }, options, report);
   report.ok = report.problems.length === 0;
+  if (contents !== undefined && options.need !== undefined)
+    report.need = await writeNeeded(contents, options.need, { ...options, pool, digest }, report);
 }
 
 async function reportContents(
@@ -260,6 +275,59 @@ function recipesText({ inventory, recipes }: Contents, count: number): string {
   return `it is a delta: ${plural(count, "file")} will be built at import, of ${of}`;
 }
 
+/** Damage: who has the content that it concerns can mend it. */
+const MENDED: ReadonlySet<ErrorCode> = new Set([
+  "ERR_DIGEST_MISMATCH",
+  "ERR_SIZE_MISMATCH",
+  "ERR_BUNDLE_INCOMPLETE",
+  "ERR_IO",
+]);
+
+async function writeNeeded(
+  contents: Contents,
+  file: string,
+  { store, pool, notice, digest: root }: Pick<VerifyOptions, "store" | "notice"> & { pool: HashPool; digest: Digest },
+  report: VerifyReport,
+): Promise<VerifyReport["need"]> {
+  const other = report.problems.find((it) => !MENDED.has(it.code));
+  if (other !== undefined) {
+    notice?.(`"${file}" is not written: content would not help against ${other.code}`);
+    return null;
+  }
+  const { inventory, copies } = contents;
+  const named = new Set(report.problems.map((it) => it.path));
+  const bad = copies.flatMap((it, index) => (it.length === 0 || named.has(volumeName(index)) ? [index] : []));
+  const lost = new Map((await lostContent(contents, bad, pool)).map((it) => [it.digest, it]));
+  const isThere = await blobsOf(store);
+  const isCarried = new Set(inventory.entries.flatMap((it) => (it.offset === undefined ? [] : [it.digest])));
+  // What is carried and lost is in the list itself.
+  const isHad = ({ digest, size }: { digest: Digest; size: number }) => isCarried.has(digest) || isThere(digest, size);
+  const needed = new Map(lost);
+  for (const { from, digest, size } of inventory.entries) {
+    const isBuilt = from === "recipe" && contents.recipes.get(digest)?.sources.every(isHad) === true;
+    if (from === "store" || (from === "recipe" && !isBuilt)) needed.set(digest, { digest, size });
+  }
+  const blobs = [...needed.values()].filter((it) => !isThere(it.digest, it.size));
+  const { stream, epoch, serial } = inventory;
+  if (blobs.length === 0) {
+    notice?.(`"${file}" is not written: no content is missing`);
+    return null;
+  }
+  const { writeNeed } = await import("./receipt/need-file.ts");
+  await writeNeed(file, { releases: [{ stream, epoch, serial, digest: root }], blobs });
+  return { file, blobs: blobs.length, size: blobs.reduce((sum, it) => sum + it.size, 0) };
+}
+
+/** What a store has, as far as it is not known to be damaged. */
+async function blobsOf(dir: string | undefined): Promise<(digest: Digest, size: number) => boolean> {
+  if (dir === undefined) return () => false;
+  const { openStore } = await import("./store/store.ts");
+  const { readKnownDamage } = await import("./store/known-damage.ts");
+  const store = await openStore(dir);
+  const damaged = await readKnownDamage(store.dir);
+  return (digest, size) => !damaged.has(digest) && store.hasBlob(digest, size);
+}
+
 function note(report: VerifyReport, check: keyof VerifyReport["checks"], problems: readonly Problem[]): void {
   report.checks[check] = problems.length === 0 ? "passed" : "failed";
   // Not spread: there may be more problems than a call takes arguments.
@@ -300,5 +368,6 @@ function emptyReport(): VerifyReport {
     size: 0,
     checkedBytes: 0,
     established: {},
+    need: null,
   };
 }

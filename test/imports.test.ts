@@ -119,7 +119,7 @@ const VERBS: Record<string, readonly string[]> = {
   trust: ["io", "sign"],
   inspect: ["io", "iso", "bundle", "bom"],
   diff: ["io", "bundle", "compare", "sources", "store"],
-  verify: ["io", "sign", "bundle"],
+  verify: ["io", "sign", "bundle", "store", "receipt"],
   repair: ["io", "bundle", "parity", "repair"],
   unpack: ["io", "sign", "bundle", "store", "packages", "scan", "receipt"],
   status: ["io", "sign", "store"],

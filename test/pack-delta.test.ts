@@ -100,10 +100,19 @@ t.test(
     t.match(refused.stderr, /it needs 3 files that this store does not have/);
     t.match(refused.stderr, /--store st --need need\.json/);
     t.same(readdirSync(join(sides.dir, "st/incoming")), []);
+    const verifying = ["verify", fifth, "--trust", "site.pub", "--store", "st", "--need", "looked.json", "--json"];
+    const looked = JSON.parse((await sides.run(verifying, 5)).stdout);
+    t.match(looked, { ok: true, need: { file: "looked.json", blobs: 6 } });
+    t.same(readdirSync(join(sides.dir, "st/incoming")), [], "nothing is copied");
     const partly = await sides.unpack(fifth, 5, "--need", "need.json", "--json");
     t.match(JSON.parse(partly.stdout), { complete: false, missing: [], need: { file: "need.json", blobs: 6 } });
     const need = JSON.parse(readFileSync(join(sides.dir, "need.json"), "utf8"));
     t.match(need, { releases: [{ stream: "test", serial: 5 }] });
+    t.same(
+      readFileSync(join(sides.dir, "looked.json")),
+      readFileSync(join(sides.dir, "need.json")),
+      "verify's is the same",
+    );
     t.equal(need.blobs.length, 6, "files of the third and the fourth, with their sidecars");
 
     const answer = await sides.pack("--need", "need.json");
@@ -116,6 +125,53 @@ t.test(
     });
   },
 );
+
+t.test("what is damaged on a medium is listed by verify, and the answer mends the medium", async (t) => {
+  const sides = await Sides.open(t);
+  sides.content({ files: [sides.file(), sides.file(2_500_000), sides.file()] });
+  const bundle = await sides.pack();
+  const { entries } = sides.inventory(bundle);
+  const [small, large] = ["files/f1", "files/f2"].map((path) => entries.find((it) => it.path === path));
+  cpSync(join(sides.dir, bundle), join(sides.dir, "disc"), { recursive: true });
+  const volume = join(sides.dir, "disc/data.tar.0000");
+  flip(volume, (small?.offset ?? 0) + 100);
+  flip(volume, (large?.offset ?? 0) + 2_200_000);
+  const verifying = ["verify", "disc", "--trust", "site.pub", "--need"];
+  writeFileSync(join(sides.dir, "diary.txt"), "mine");
+  await sides.run([...verifying, "diary.txt"], 2);
+  await sides.run(["verify", "disc", "--trust", "site.pub", "--store", "st"], 2);
+  const { stderr } = await sides.run([...verifying, "need.json"], 3);
+  t.match(stderr, /missing here: 2 files, 2\.41 MiB, listed in need\.json/);
+  t.match(stderr, /next: there: airferry pack MANIFEST --key FILE --need need\.json; then here: airferry repair disc /);
+  const { releases, blobs } = JSON.parse(readFileSync(join(sides.dir, "need.json"), "utf8"));
+  t.match(releases, [{ stream: "test", serial: 1 }]);
+  t.strictSame(
+    new Map(blobs.map((it: { digest: string; pieces?: number[][] }) => [it.digest, it.pieces])),
+    new Map([
+      [`sha256:${small?.sha256}`, undefined],
+      [`sha256:${large?.sha256}`, [[2, 1]]],
+    ]),
+  );
+  const answer = await sides.pack("--need", "need.json");
+  t.same(sides.carried(answer), ["files/f1", "files/f2"]);
+  const repairing = ["repair", "disc", "--trust", "site.pub", "--in-place", "--from"];
+  await writeKeyPairs(sides.dir, "other");
+  const unsigned = await sides.run(["repair", "disc", "--trust", "other.pub", "--from", answer], 3);
+  t.match(unsigned.stderr, /not trusted here/);
+  await sides.run([...repairing, answer]);
+  t.same(readFileSync(volume), readFileSync(join(sides.dir, bundle, "data.tar.0000")));
+  rmSync(join(sides.dir, "need.json"));
+  t.match((await sides.run([...verifying, "need.json"])).stderr, /"need\.json" is not written: no content is missing/);
+
+  rmSync(volume);
+  await sides.run([...verifying, "need.json"], 3);
+  t.equal(JSON.parse(readFileSync(join(sides.dir, "need.json"), "utf8")).blobs.length, entries.length);
+  sides.content({ files: [sides.file()] });
+  const theirs = (await sides.run(["pack", "m.yaml", "--key", "other.key", "--out", "theirs"])).stdout.trim();
+  const { stderr: left } = await sides.run([...repairing, theirs]);
+  t.match(left, /"theirs\/test-.*" is another bundle; only whole volumes of it are tried: signed by /);
+  t.same(readFileSync(volume), readFileSync(join(sides.dir, bundle, "data.tar.0000")), "whose digests decide");
+});
 
 t.test("what is damaged in a store comes with the next bundle", async (t) => {
   const sides = await Sides.open(t);

@@ -57,8 +57,13 @@ export function formatNeed({ releases, blobs }: Need): string {
  * @throws {AirferryError} ERR_USAGE when something else has its name; ERR_IO
  */
 export async function writeNeed(file: string, need: Need): Promise<void> {
-  await refuseOther(file, START, "need file");
+  await refuseNeed(file);
   await writeAtomic(file, formatNeed(need));
+}
+
+/** Refuses a name that {@link writeNeed} would refuse, before the work. @throws {AirferryError} ERR_USAGE, ERR_IO */
+export async function refuseNeed(file: string): Promise<void> {
+  await refuseOther(file, START, "need file");
 }
 
 /**

@@ -11,10 +11,11 @@ import { frameEnd, frameStart, type PlacedEntry } from "../bundle/steps.ts";
 import { headerBytes } from "../bundle/tar-layout.ts";
 import { piecesOf } from "../bundle/volume-layout.ts";
 import { ioError } from "../io/atomic.ts";
-import { hexOf } from "../io/digest.ts";
+import { type Digest, hexOf } from "../io/digest.ts";
 import { throwIfAborted } from "../io/limit.ts";
 import { describePieces, hasPieces, PIECE_BYTES, pieceCount, pieceDigest, runsOf } from "../io/piece-digests.ts";
 import { openRegular } from "../io/safe-open.ts";
+import type { Donor } from "./donors.ts";
 import type { RepairJob } from "./open-repair.ts";
 
 /** Further entries are counted, not named. */
@@ -32,6 +33,9 @@ interface MergeOptions {
 
 /** A part of the stream that has a digest of its own. */
 interface Unit {
+  /** Of its entry, and where it is in it. */
+  entry: Digest;
+  at: number;
   position: number;
   length: number;
   /** Hex. */
@@ -43,7 +47,7 @@ interface Unit {
  * @throws {AirferryError} ERR_SPACE, ERR_IO when the target cannot be written
  */
 export async function mergeContent(
-  { contents }: Pick<RepairJob, "contents">,
+  { contents, donors }: Pick<RepairJob, "contents" | "donors">,
   volume: number,
   { copiesOf, target, progress }: MergeOptions,
 ): Promise<string[]> {
@@ -69,7 +73,7 @@ export async function mergeContent(
       const list = hasPieces(entry.size) ? await pieces?.list.of(entry.digest).catch(() => undefined) : undefined;
       const wrong: number[] = [];
       for (const [index, unit] of unitsOf(entry, list, start, end)) {
-        const bytes = await files.find(unit, inventory.volumeSize, copiesOf);
+        const bytes = (await files.find(unit, inventory.volumeSize, copiesOf)) ?? (await files.findIn(donors, unit));
         if (bytes === undefined) wrong.push(index);
         else await put(unit.position, bytes);
         progress(unit.length);
@@ -101,16 +105,17 @@ function* unitsOf(
   if (list === undefined) {
     // Larger content without pieces is too large to be read at once.
     if (size > 0 && !hasPieces(size) && offset < end && offset + size > start)
-      yield [0, { position: offset, length: size, digest: hexOf(digest) }];
+      yield [0, { entry: digest, at: 0, position: offset, length: size, digest: hexOf(digest) }];
     else if (hasPieces(size) && offset < end && offset + size > start)
-      yield [0, { position: offset, length: 0, digest: "" }];
+      yield [0, { entry: digest, at: 0, position: offset, length: 0, digest: "" }];
     return;
   }
   const first = Math.max(0, Math.floor((start - offset) / PIECE_BYTES));
   for (let index = first; index < pieceCount(size) && offset + index * PIECE_BYTES < end; index++) {
     const length = Math.min(PIECE_BYTES, size - index * PIECE_BYTES);
     const hex = Buffer.from(pieceDigest(list, index)).toString("hex");
-    yield [index, { position: offset + index * PIECE_BYTES, length, digest: hex }];
+    const at = index * PIECE_BYTES;
+    yield [index, { entry: digest, at, position: offset + at, length, digest: hex }];
   }
 }
 
@@ -134,6 +139,20 @@ class CopyFiles {
     for (const choice of parts.length === 0 ? [] : choices) {
       const bytes = Buffer.concat(choice);
       if (hash("sha256", bytes, "hex") === unit.digest) return bytes;
+    }
+    return undefined;
+  }
+
+  /** The same from other bundles that have the entry. */
+  async findIn(donors: readonly Donor[], unit: Unit): Promise<Buffer | undefined> {
+    for (const { offsets, volumeSize, files } of donors) {
+      const offset = offsets.get(unit.entry);
+      if (offset === undefined) continue;
+      const at = { ...unit, position: offset + unit.at };
+      const bytes = await this.find(at, volumeSize, (volume) =>
+        files.slice(volume, volume + 1).flatMap((it) => it ?? []),
+      );
+      if (bytes !== undefined) return bytes;
     }
     return undefined;
   }

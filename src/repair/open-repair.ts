@@ -16,6 +16,7 @@ import { ioError } from "../io/atomic.ts";
 import { type Digest, digestOf } from "../io/digest.ts";
 import { shellWords } from "../io/shell.ts";
 import { readTrust } from "../sign/whom-to-trust.ts";
+import { type Donor, openDonors } from "./donors.ts";
 import { findRoot, type TrustedRoot } from "./trusted-root.ts";
 
 /** Volumes and recovery files outside of copies of the bundle, in all folders: more than any bundle has. */
@@ -43,6 +44,8 @@ export interface RepairJob {
   /** One file for every listed name that is there. */
   files: ReadonlyMap<string, { path: string; size: number }>;
   loose: LooseCopy[];
+  /** Other bundles that may have the same content. */
+  donors: Donor[];
   /** Recovery files, those that the signed root lists first. */
   parity: string[];
   /** Of SHA256SUMS. */
@@ -83,7 +86,9 @@ export async function openRepair(folders: readonly string[], options: OpenOption
   refuse(folders, root.problems);
   const dirsOf = (all: readonly Media[]) => all.flatMap((it) => it.folders.map(({ dir }) => dir));
   const [targets, twins] = [dirsOf(root.targets), dirsOf(root.twins)];
-  const { loose, parity } = await readLoose(places, twins);
+  const strange = places.dirs.filter((it) => !twins.includes(it));
+  const donors = await openDonors(strange, source, options.notice);
+  const { loose, parity } = await readLoose(places, [...twins, ...donors.flatMap((it) => it.dirs)]);
   const media = mediaOf(root);
   const read = await readContents(media);
   const { contents } = read;
@@ -114,6 +119,7 @@ export async function openRepair(folders: readonly string[], options: OpenOption
       ),
     ),
     loose,
+    donors,
     parity: [...listed, ...parity],
     digest: digestOf(media.sums),
     root,

@@ -90,7 +90,7 @@ export async function repairVolumes(
   // Sets of one volume first: what they repair, a set of all need not.
   const sets = (await readParity(job.parity, options.pool)).sort((a, b) => a.files.length - b.files.length);
   for (const set of sets) await repairBySet(job, set, left(), good, options);
-  for (const it of left()) if (it.copies.length > 0) await repairByContent(job, it, good, options);
+  for (const it of left()) if (it.copies.length + job.donors.length > 0) await repairByContent(job, it, good, options);
   return needy.map((it) => it.repair);
 }
 

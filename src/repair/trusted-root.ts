@@ -5,6 +5,7 @@
  */
 import { lstat, readdir } from "node:fs/promises";
 import { join } from "node:path";
+import { type BundleIdentity, identityName } from "../bundle/bundle-identity.ts";
 import { MAX_SUMS_BYTES } from "../bundle/format-limits.ts";
 import { type Media, type MediaSignature, readMedia } from "../bundle/media.ts";
 import { ENTRIES_NAME, INVENTORY_NAME, PIECES_NAME, SIGNATURES_NAME, SUMS_NAME } from "../bundle/media-names.ts";
@@ -73,12 +74,12 @@ export async function findRoot(
     if (tried.has(digestOf(sums))) continue;
     tried.add(digestOf(sums));
     try {
-      const { lines } = parseSums(sums);
+      const { lines, identity } = parseSums(sums);
       const isOf = (dir: string) => isFolderOf(dir, sumsOf.get(dir), sums, lines);
       const own = await Promise.all(targets.map(isOf));
       if (own.includes(false)) continue;
       const twins: string[] = [];
-      for (const it of others) if (await isOf(it)) twins.push(it);
+      for (const it of others) if (!isOther(sumsOf.get(it), identity) && (await isOf(it))) twins.push(it);
       return await judge(sums, lines, await readEach(targets, sums), await readEach(twins, sums), source);
     } catch (error) {
       if (!(error instanceof AirferryError) || error.code === "ERR_USAGE") throw error;
@@ -89,6 +90,17 @@ export async function findRoot(
   if (refusal === undefined) await readMedia(targets);
   const message = `no ${SUMS_NAME} of these folders or of --from is this bundle's`;
   return refusal ?? [{ code: "ERR_BUNDLE_INVALID", path: SUMS_NAME, message }];
+}
+
+/** Whether a folder's root says that it is of another release: that may have the same entries. */
+function isOther(own: Buffer | undefined, identity: BundleIdentity): boolean {
+  if (own === undefined) return false;
+  try {
+    return identityName(parseSums(own).identity) !== identityName(identity);
+  } catch (error) {
+    if (error instanceof AirferryError) return false;
+    throw error;
+  }
 }
 
 /** Whether a folder is of the bundle of a root: it has the same one, or content that no other bundle has. */

@@ -64,6 +64,8 @@ export interface VerifyReport {
   checkedBytes: number;
   /** How the packer established the digests of the entries. */
   established: EstablishedCounts;
+  /** The need file that was asked for and written, and what it lists; null: none. */
+  need: { file: string; blobs: number; size: number } | null;
 }
 
 export type Check = keyof VerifyReport["checks"];

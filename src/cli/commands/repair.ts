@@ -18,7 +18,7 @@ export const repairCommand: Register = (program, run) => {
   withGlobals(
     program.command("repair").argument("<bundle...>", "bundle folder, or the folders of a set of media in any order"),
   )
-    .summary("repair damaged volumes from parity or other copies")
+    .summary("repair damaged media from parity or other copies")
     .description(
       "Finds what is damaged or missing, and makes it again: from recovery files (pack --parity), from another copy, or from\n" +
         "the good parts of several damaged ones. Every file that is written has its signed digest. Without --out and\n" +
@@ -26,7 +26,10 @@ export const repairCommand: Register = (program, run) => {
     )
     .addOption(trustOption())
     .option("--threshold <n>", "how many distinct trusted keys must have signed (default: 1)", positive)
-    .option("--from <path...>", "other copies: bundle folders, single volumes, or recovery files, wherever they are")
+    .option(
+      "--from <path...>",
+      "copies of the bundle, other bundles with the same content, single volumes, recovery files",
+    )
     .option("--out <dir>", "write a medium with what was damaged into this folder; the given media stay as they are")
     .option("--in-place", "replace damaged files where they are, each in one step")
     .addHelpText(

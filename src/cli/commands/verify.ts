@@ -1,12 +1,13 @@
 /** `airferry verify`: checks that a bundle is complete and signed by trusted keys. */
 
+import { basename } from "node:path";
 import { NEWER_AIRFERRY } from "../../bundle/inventory-types.ts";
 import { isStream } from "../../bundle/open-stream.ts";
 import { TRUST_HINTS } from "../../bundle/trust-rules.ts";
 import { AirferryError, type ErrorCode, EXIT } from "../../errors.ts";
 import { attestationText } from "../../io/attestation-text.ts";
 import { formatBytes, plural } from "../../io/format.ts";
-import { shellWords } from "../../io/shell.ts";
+import { shellWord, shellWords } from "../../io/shell.ts";
 import type { VerifyReport } from "../../report/types.ts";
 import { instant, positive, type Register, requireTrust, trustOption, withGlobals } from "../command.ts";
 import { interruptible } from "../signals.ts";
@@ -19,6 +20,8 @@ interface VerifyFlags {
   report?: string;
   at?: Date;
   tsa?: string[];
+  need?: string;
+  store?: string;
 }
 
 export const verifyCommand: Register = (program, run) => {
@@ -36,16 +39,27 @@ export const verifyCommand: Register = (program, run) => {
     .option("--partial", "some volumes may be missing: check each available one separately")
     .option("--at <time>", "of an archive: judge as of this time, when it is known to have existed", instant)
     .option("--tsa <file...>", "certificates of timestamp authorities: signatures must have a timestamp of one of them")
+    .option(
+      "--need <file>",
+      "list there what is lost on damaged or missing volumes, and what a delta does not carry: pack --need answers it",
+    )
+    .option("--store <dir>", "with --need: leave out what this store has")
     .option("--report <file>", "write a report for the files, also when refused: a page if it ends in .html, else JSON")
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry verify /mnt/usb/rocky-9-000001 --trust site.pub\n  airferry verify /mnt/disc2 --trust site.pub --partial\n  airferry verify /mnt/usb/rocky-9-000001 --trust site.pub security.pub --threshold 2\n  airferry verify /mnt/usb/rocky-9-000001 --trust site.pub --report rocky-9-000001.html\n  airferry verify /archive/rocky-9-000001 --trust trust/trust.3.json --at 2027-01-31T12:00:00Z\n\nAIRFERRY_TRUST replaces --trust.\nExit status: 0 good, 1 failed, 2 usage, 3 refused.",
+      "\nExamples:\n  airferry verify /mnt/usb/rocky-9-000001 --trust site.pub\n  airferry verify /mnt/disc2 --trust site.pub --partial\n  airferry verify /mnt/usb/rocky-9-000001 --trust site.pub security.pub --threshold 2\n  airferry verify /mnt/usb/rocky-9-000001 --trust site.pub --report rocky-9-000001.html\n  airferry verify /mnt/usb/rocky-9-000002 --trust site.pub --store /srv/airferry --need need.json\n  airferry verify /archive/rocky-9-000001 --trust trust/trust.3.json --at 2027-01-31T12:00:00Z\n\nAIRFERRY_TRUST replaces --trust, with --need AIRFERRY_STORE --store.\nExit status: 0 good, 1 failed, 2 usage, 3 refused, 5 good, but a delta needs what the store lacks (--need).",
     )
     .action((bundles: string[], flags: VerifyFlags, command) =>
       run(command.opts(), async (output) => {
         const { earlyPool } = await import("../../bundle/early-pool.ts");
         const trust = requireTrust(flags.trust, `airferry verify ${shellWords(bundles)}`);
-        const { report: file } = flags;
+        const { report: file, need: needFile } = flags;
+        if (flags.store !== undefined && needFile === undefined) {
+          throw new AirferryError("ERR_USAGE", "cannot verify: --store is for --need", {
+            hint: `${trusting("verify", bundles, trust)} --store ${shellWord(flags.store)} --need need.json`,
+          });
+        }
+        const store = flags.store ?? (process.env["AIRFERRY_STORE"] || undefined);
         if (file !== undefined) {
           const { refuseReport } = await import("../../report/verification.ts");
           await refuseReport(file, bundles);
@@ -54,6 +68,15 @@ export const verifyCommand: Register = (program, run) => {
         const begun = new Date();
         const progress = output.progress("verifying");
         const fromStream = isStream("verify", bundles);
+        if (fromStream && needFile !== undefined) {
+          throw new AirferryError(
+            "ERR_USAGE",
+            "cannot verify: --need reads damaged parts again, and a stream cannot be",
+            {
+              hint: `airferry unpack - --trust ${shellWords(trust)} ${storeFlag()} --need ${shellWord(needFile)}`,
+            },
+          );
+        }
         const pool = fromStream ? undefined : await earlyPool(bundles);
         const { verify, verifyStream } = await import("../../verify.ts");
         const options = {
@@ -63,6 +86,8 @@ export const verifyCommand: Register = (program, run) => {
           partial: flags.partial === true,
           ...(flags.at !== undefined && { at: flags.at }),
           ...(flags.tsa !== undefined && { tsa: flags.tsa }),
+          ...(needFile !== undefined && { need: needFile }),
+          ...(needFile !== undefined && store !== undefined && { store }),
           progress: (done: number, total: number) => progress({ done, total }),
           notice: (line: string) => {
             notices.push(line);
@@ -82,6 +107,15 @@ export const verifyCommand: Register = (program, run) => {
           const { writeVerification } = await import("../../report/verification.ts");
           await writeVerification(file, report, { folders: bundles, begun, notices });
           output.note(`wrote ${file}`);
+        }
+        const { need } = report;
+        const answered =
+          need === null
+            ? undefined
+            : `there: airferry pack MANIFEST --key FILE --need ${shellWord(basename(need.file))}`;
+        if (need !== null) {
+          const files = `${plural(need.blobs, "file")}, ${formatBytes(need.size)}`;
+          output.note(`missing here: ${files}, listed in ${need.file}: carry that file to the packing side`);
         }
         if (report.ok) {
           const missing = report.volumes.missing.length;
@@ -103,9 +137,9 @@ export const verifyCommand: Register = (program, run) => {
             did: `verified ${files}: ${signaturesText(report.signers.length, report.threshold)}`,
             of: `stream ${report.stream}, serial ${report.serial}`,
             verified: `${formatBytes(report.checkedBytes)} hashed; ${digestsText(report.established)}`,
-            next: `${trusting("unpack", bundles, trust)}${threshold} ${storeFlag()}`,
+            next: answered ?? `${trusting("unpack", bundles, trust)}${threshold} ${storeFlag()}`,
           });
-          return EXIT.done;
+          return need === null ? EXIT.done : EXIT.more;
         }
         const checks = (outcome: string) => {
           const of = Object.entries(report.checks).filter(([, it]) => it === outcome);
@@ -115,6 +149,8 @@ export const verifyCommand: Register = (program, run) => {
           did: `refused for ${plural(report.problems.length, "problem")}: ${formatBytes(report.checkedBytes)} hashed`,
           of: report.stream === null ? undefined : `stream ${report.stream}, serial ${report.serial}`,
           verified: [...checks("failed"), ...checks("passed"), ...checks("skipped")].join("; "),
+          next:
+            answered && `${answered}; then here: ${trusting("repair", bundles, trust)} --from THAT-BUNDLE --out DIR`,
         });
         if (!output.json) {
           output.error(
