@@ -1,19 +1,21 @@
 /**
  * `airferry export image`: packed images as one archive that docker, podman, containerd and skopeo load. See
- * docs/images.md.
+ * docs/images.md. `airferry export tree`: everything as files for web servers. See docs/static.md.
  */
 import { spawn } from "node:child_process";
-import { randomBytes } from "node:crypto";
+import { randomBytes, X509Certificate } from "node:crypto";
 import { createWriteStream } from "node:fs";
-import { rename, rm } from "node:fs/promises";
+import { readFile, rename, rm } from "node:fs/promises";
 import { pipeline } from "node:stream/promises";
 import { AirferryError } from "./errors.ts";
 import { createImageArchive, type ImageArchive } from "./export/hybrid-archive.ts";
-import { ioError, syncPath } from "./io/atomic.ts";
+import { ioError, syncPath, systemFault } from "./io/atomic.ts";
 import { currentSignal } from "./io/limit.ts";
 import { shellWord, shellWords } from "./io/shell.ts";
 import { findImages, type PackedImage, readPackedImage } from "./store/packed-images.ts";
 import { openStore } from "./store/store.ts";
+import type { StoreReader } from "./store/types.ts";
+import type { TreeOptions, WrittenTree } from "./tree/write-tree.ts";
 
 interface ExportOptions {
   /** The store's folder. */
@@ -156,4 +158,104 @@ async function pipeInto(stream: NodeJS.ReadableStream, tool: "docker" | "podman"
     );
   }
   return said.trim();
+}
+
+interface ExportTreeOptions extends Omit<TreeOptions, "isos" | "link" | "recheck"> {
+  isos?: TreeOptions["isos"] | undefined;
+  link?: boolean | undefined;
+  recheck?: boolean | undefined;
+  /** Use only this stream. */
+  stream?: string | undefined;
+  /** PEM file of the CA that signed the web server's certificate, for clients. */
+  ca?: string | undefined;
+  /** Hears what is unusable in a release. */
+  onFault?: ((message: string) => void) | undefined;
+  /** Opens the store for reading. */
+  openStore?: ((dir: string) => Promise<StoreReader>) | undefined;
+}
+
+/** Stands for the server's address where nobody said it. */
+const NO_BASE = "http://SERVER";
+
+/**
+ * Writes everything that a server would answer for the current releases as files for web servers.
+ * @throws {AirferryError} ERR_USAGE, ERR_NOT_FOUND, ERR_STORE_EMPTY; ERR_STORE_INVALID for a damaged blob; ERR_BUSY,
+ *   ERR_IO, ERR_SPACE
+ */
+export async function exportTree(options: ExportTreeOptions): Promise<WrittenTree> {
+  const { dir, store: storeDir, stream, isos = "extract", link = false, recheck = false, progress } = options;
+  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(dir)) {
+    throw new AirferryError("ERR_USAGE", `cannot write a tree to "${dir}": only to a folder`, {
+      hint: `airferry export tree ./tree --store ${shellWord(storeDir)}, and copy its tree/ and registry/ from there`,
+    });
+  }
+  const base = options.base === undefined ? undefined : treeBase(options.base);
+  const ca = options.ca === undefined ? undefined : await readCa(options.ca);
+  const store = await (options.openStore ?? openStore)(storeDir);
+  const all = await store.releases();
+  const releases = all.filter((it) => stream === undefined || it.stream === stream);
+  if (releases.length === 0) {
+    const [fault] = store.faults ?? [];
+    if (fault !== undefined && (stream === undefined || fault.stream === stream)) throw fault.error;
+    throw new AirferryError(
+      stream === undefined ? "ERR_STORE_EMPTY" : "ERR_NOT_FOUND",
+      `cannot export "${storeDir}": ${stream === undefined ? "the store has no release yet" : `it has no stream "${stream}"`}`,
+      { path: storeDir, hint: `see what it has: airferry status --store ${shellWord(storeDir)}` },
+    );
+  }
+  for (const { error } of store.faults ?? []) options.onFault?.(error.message);
+  const { openSilentSite } = await import("./server/process/silent-site.ts");
+  const { writeTree } = await import("./tree/write-tree.ts");
+  const site = await openSilentSite({
+    store,
+    releases,
+    url: base ?? NO_BASE,
+    hasConfig: base !== undefined,
+    caCertificate: ca,
+    onFault: (error) => options.onFault?.(error instanceof Error ? error.message : String(error)),
+  });
+  // A web server's user has to read it all.
+  const umask = process.umask(0o022);
+  try {
+    return await writeTree(site, { dir, store: storeDir, base, isos, link, recheck, progress });
+  } finally {
+    process.umask(umask);
+    site.close();
+  }
+}
+
+/** The URL of a site: registries have no path before `/v2/`. @throws {AirferryError} ERR_USAGE */
+function treeBase(text: string): string {
+  const url = /^[!-~]+$/.test(text) && URL.canParse(text) ? new URL(text) : undefined;
+  const isSite =
+    url !== undefined &&
+    /^https?:$/.test(url.protocol) &&
+    `${url.pathname}${url.search}${url.hash}${url.username}${url.password}` === "/";
+  if (isSite) return text.replace(/\/+$/, "");
+  throw new AirferryError("ERR_USAGE", `cannot use --base "${text}": not the URL of a site`, {
+    expected: "http://HOST[:PORT] or https://HOST[:PORT], without a path",
+    actual: text,
+    hint: "give the address that clients will use: --base http://mirror.example.com",
+  });
+}
+
+/** Reads certificates, and nothing else that the file may have. @throws {AirferryError} ERR_NOT_FOUND, ERR_USAGE */
+async function readCa(file: string): Promise<string> {
+  const text = await readFile(file, "latin1").catch((cause: unknown) => {
+    throw new AirferryError("ERR_NOT_FOUND", `cannot read "${file}": ${systemFault(cause)}`, {
+      path: file,
+      cause,
+      hint: "give the PEM file of the CA that signed the web server's certificate",
+    });
+  });
+  const found = text.match(/-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----/g) ?? [];
+  try {
+    if (found.length > 0) return found.map((it) => new X509Certificate(it).toString()).join("");
+  } catch {
+    // It is refused below.
+  }
+  throw new AirferryError("ERR_USAGE", `cannot use --ca "${file}": it has no certificate in PEM`, {
+    path: file,
+    hint: "give the PEM file of the CA that signed the web server's certificate",
+  });
 }

@@ -20,6 +20,12 @@ export async function syncFiles(folder: string, files: readonly string[]): Promi
   await eachLimited(files, 16, syncPath);
 }
 
+/** Forces everything on the file system of `folder` to disk, so far as the system can do that. */
+export async function syncFolder(folder: string): Promise<void> {
+  if (process.platform === "linux") for (const program of PROGRAMS) if (await ran(program, ["-f", folder])) return;
+  await syncPath(folder);
+}
+
 function ran(program: string, args: string[]): Promise<boolean> {
   return new Promise((resolve) => {
     const child = spawn(program, args, { stdio: "ignore", env: {} });

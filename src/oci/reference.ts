@@ -22,7 +22,13 @@ const PATH = new RegExp(`^${SEGMENT}(?:/${SEGMENT})*$`);
 const TAG = /^[a-zA-Z0-9_][a-zA-Z0-9._-]*$/;
 const HOST =
   /^(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?$/;
-const DOCKER_HOSTS = new Set(["docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"]);
+/** All names of Docker Hub. */
+export const DOCKER_HUB_HOSTS: ReadonlySet<string> = new Set([
+  "docker.io",
+  "index.docker.io",
+  "registry-1.docker.io",
+  "registry.hub.docker.com",
+]);
 /** A reference with an optional digest. */
 const DIGEST_PART = /^(.*?)(?:@((?:sha\d|md5|blake)[^@]*))?$/is;
 /** Longest path and longest tag that registries accept. */
@@ -44,7 +50,7 @@ export function isTag(text: string): boolean {
 /** Docker Hub has several names; the one that references use is `docker.io`. Lower case. */
 export function canonicalHost(host: string): string {
   const lower = host.toLowerCase();
-  return DOCKER_HOSTS.has(lower) ? "docker.io" : lower;
+  return DOCKER_HUB_HOSTS.has(lower) ? "docker.io" : lower;
 }
 
 /** Why a text is not a reference, and what to write instead. */

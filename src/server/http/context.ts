@@ -48,9 +48,17 @@ export interface Found {
   release: Release;
 }
 
+/** Pages are written down as files: there is no program behind them that searches, counts or continues a list. */
+export interface WrittenPages {
+  /** There is configuration to lead to. */
+  readonly hasConfig: boolean;
+}
+
 /** All current releases as one tree; replaced when a release changes. Immutable. */
 export interface TreeView {
   readonly releases: readonly Release[];
+  /** Set for a tree that is written down as files. */
+  readonly written?: WrittenPages | undefined;
   /**
    * Looks up an entry path (no leading slash). Several streams with the same digest count as one;
    * different digests give the qualified URLs instead.

@@ -12,7 +12,7 @@ import { sendPage } from "./page.ts";
 import type { PageState } from "./pages-state.ts";
 
 /** Releases of a stream that are listed. */
-const MAX_HISTORY = 200;
+export const MAX_HISTORY = 200;
 
 /** When to ask again for what is being prepared. */
 const AGAIN = { "Retry-After": "5" };

@@ -13,6 +13,8 @@ import { encodePath } from "./entry-tree.ts";
 import { sitePage } from "./page-frame.ts";
 
 const NAMES_PER_PAGE = 1000;
+/** Of a page that no other one can follow. */
+const NAMES_PER_WRITTEN_PAGE = 10_000;
 
 /** Renders a directory. `names` as {@link TreeView.list} gives them; `?after=NAME` continues after a name. */
 export function directoryPage(request: ServerRequest, names: readonly string[], view: TreeView): Html {
@@ -22,15 +24,17 @@ export function directoryPage(request: ServerRequest, names: readonly string[], 
   const all = directory === "isos" ? withIsoTrees(names) : names;
   const after = request.query.get("after") ?? "";
   const rest = after === "" ? all : all.filter((name) => compareUtf8(name, after) > 0);
-  const shown = rest.slice(0, NAMES_PER_PAGE);
+  const shown = rest.slice(0, view.written === undefined ? NAMES_PER_PAGE : NAMES_PER_WRITTEN_PAGE);
 
   const rows = shown.map((name) => row(name, directory, here, view, request.stream));
   const last = shown.at(-1);
   const left = rest.length - shown.length;
   const more =
-    left > 0 && last !== undefined
-      ? html`<p><a href="?after=${encodeURIComponent(last)}">next ${Math.min(NAMES_PER_PAGE, left)} of ${left} more</a></p>`
-      : "";
+    left > 0 && view.written !== undefined
+      ? html`<p>And ${plural(left, "more name")} that this page does not list.</p>`
+      : left > 0 && last !== undefined
+        ? html`<p><a href="?after=${encodeURIComponent(last)}">next ${Math.min(NAMES_PER_PAGE, left)} of ${left} more</a></p>`
+        : "";
   const body = html`<h1>${crumbs(here)}</h1>
 ${table(plural(all.length, "name"), ["name", "size", "sha256"], rows, [1])}${more}`;
   return sitePage(`/${here}/`, body, { view, stream: request.stream, at: `/${directory}/` });

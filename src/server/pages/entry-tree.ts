@@ -6,7 +6,7 @@
 import type { InventoryEntry } from "../../bundle/inventory-types.ts";
 import { compareUtf8 } from "../../io/text.ts";
 import type { Release } from "../../store/types.ts";
-import type { Found, TreeView } from "../http/context.ts";
+import type { Found, TreeView, WrittenPages } from "../http/context.ts";
 
 /** Cached directories: people page through large ones. */
 const MAX_KEPT_LISTS = 8;
@@ -15,10 +15,11 @@ const MAX_KEPT_LISTS = 8;
  * Creates a {@link TreeView} of releases, at most one per stream. Stores references to the releases, copies nothing.
  * Every release's `inventory.entries` must be sorted by the UTF-8 bytes of its paths, as the format requires.
  */
-export function createTreeView(releases: readonly Release[]): TreeView {
+export function createTreeView(releases: readonly Release[], written?: WrittenPages): TreeView {
   const lists = new Map<string, string[]>();
   return {
     releases,
+    written,
     find: (path, stream) => find(stream === undefined ? releases : ofStream(releases, stream), path),
     list(directory, stream) {
       const key = JSON.stringify([directory, stream]);

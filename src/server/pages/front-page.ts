@@ -28,7 +28,7 @@ type Section = Html | undefined;
 
 /** What the page is made from. */
 interface FrontPageInput {
-  view: Pick<TreeView, "releases">;
+  view: Pick<TreeView, "releases" | "written">;
   /** With `stream`, only that one is shown. */
   render: RenderInput;
   caCertificate: string | undefined;
@@ -37,7 +37,7 @@ interface FrontPageInput {
 
 /** Collects what the page says beside the inventories: names of signers. */
 export async function frontPageInput(
-  view: Pick<TreeView, "releases">,
+  view: Pick<TreeView, "releases" | "written">,
   render: RenderInput,
   { store, caCertificate, tellFault }: Pick<ServeContext, "store" | "caCertificate" | "tellFault">,
 ): Promise<FrontPageInput> {
@@ -74,7 +74,7 @@ export function frontPage({ view, render, caCertificate, names }: FrontPageInput
     ...releases.map(expiryWarning),
     more === undefined && only !== undefined ? releaseFacts(only, names(only)) : releaseTable(releases, names),
     caCertificate === undefined ? undefined : trustSection(baseUrl),
-    rpmSection(releases, render),
+    rpmSection(releases, render, view.written === undefined),
     isoSection(releases, render),
     fileSection(releases, render),
     imageSection(releases, render),
@@ -96,22 +96,25 @@ function trustSection(baseUrl: string): Html {
   )}`;
 }
 
-function rpmSection(releases: readonly Release[], render: RenderInput): Section {
+function rpmSection(releases: readonly Release[], render: RenderInput, hasSearch: boolean): Section {
   const rpms = releases.flatMap((release) => release.inventory.catalog.rpms.map((rpm) => ({ ...rpm, release })));
   const insideIsos = releases.some((it) => it.inventory.catalog.isos.some((iso) => hasTree(it, iso.path, render)));
   if (rpms.length === 0 && !insideIsos) return undefined;
   const row = rowsOf(releases, render);
   const rows = rpms.slice(0, MAX_ROWS).map((rpm) => {
     const root = row.root(rpm.release);
+    const name = printable(rpm.name, MAX_NAME);
     const signed = rpm.repomdSignedBy === "none" ? "no" : `by ${rpm.repomdSignedBy}`;
-    return html`<tr><td>${link(packagesUrl(rpm.path, root), printable(rpm.name, MAX_NAME))}${row.of(rpm.release)}</td><td>${rpm.mode}</td><td class="number">${rpm.packages}</td><td>${signed}</td><td>${rpm.gpgcheck ? "checked" : html`<span class="tag bad">not checked</span>`}</td><td>${link(`${root}/${encodePath(rpm.path)}`, "files")}</td></tr>`;
+    return html`<tr><td>${hasSearch ? link(packagesUrl(rpm.path, root), name) : name}${row.of(rpm.release)}</td><td>${rpm.mode}</td><td class="number">${rpm.packages}</td><td>${signed}</td><td>${rpm.gpgcheck ? "checked" : html`<span class="tag bad">not checked</span>`}</td><td>${link(`${root}/${encodePath(rpm.path)}`, "files")}</td></tr>`;
   });
   const packages = rpms.reduce((sum, it) => sum + it.packages, 0);
   const caption = `${plural(rpms.length, "repository", "repositories")}, ${plural(packages, "package")}`;
   const heads = ["repository", "content", "packages", "metadata signed", "packages' signatures", "as packed"];
   const list = rpms.length === 0 ? "" : table(caption, heads, rows, [2]);
-  const iso = insideIsos ? html`<p>The ISOs have repositories too, which the search covers.</p>` : "";
-  return html`<h2>RPM repositories</h2>${list}<p>${link(`${rootOf(render.stream)}/packages`, "Search and list packages")}</p>${iso}${joined(commandsFor("rpms", render))}`;
+  const covered = hasSearch ? "too, which the search covers" : "too";
+  const iso = insideIsos ? html`<p>The ISOs have repositories ${covered}.</p>` : "";
+  const search = hasSearch ? html`<p>${link(`${rootOf(render.stream)}/packages`, "Search and list packages")}</p>` : "";
+  return html`<h2>RPM repositories</h2>${list}${search}${iso}${joined(commandsFor("rpms", render))}`;
 }
 
 function hasTree(release: Release, path: string, { trees }: RenderInput): boolean {

@@ -37,9 +37,10 @@ function signatures({ signedBy = [], attached = 0, established }: CatalogImage):
 /** Images of one page, from 1; the last one for higher numbers. */
 export function imagesOnPage(scope: PageScope, page: number) {
   const images = releasesIn(scope).flatMap((it) => it.inventory.catalog.images);
-  const pages = Math.max(1, Math.ceil(images.length / IMAGES_PER_PAGE));
+  const each = scope.view.written === undefined ? IMAGES_PER_PAGE : Math.max(1, images.length);
+  const pages = Math.max(1, Math.ceil(images.length / each));
   const at = Math.min(page, pages);
-  return { images, pages, at, shown: images.slice((at - 1) * IMAGES_PER_PAGE, at * IMAGES_PER_PAGE) };
+  return { images, pages, at, shown: images.slice((at - 1) * each, at * each) };
 }
 
 /** Renders all images, a hundred at a time. */

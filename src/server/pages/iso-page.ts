@@ -40,15 +40,17 @@ export function isoPage(
   const rows = [up, ...shown.map((entry) => row(entry, here, time(entry.mtime)))];
   return sitePage(
     title,
-    html`<h1>${title}</h1>${table(about, ["name", "size", "date"], rows, [1])}${pageLinks(from, entries.length)}`,
+    html`<h1>${title}</h1>${table(about, ["name", "size", "date"], rows, [1])}${pageLinks(from, entries.length, scope)}`,
     { ...scope, at: "/isos/" },
   );
 }
 
-function pageLinks(from: number, entries: number): Html | "" {
+function pageLinks(from: number, entries: number, { view }: PageScope): Html | "" {
   const links: Html[] = [];
   if (from > 0) links.push(link(`?from=${from - ENTRIES_PER_PAGE}`, "previous"));
   const rest = entries - from - ENTRIES_PER_PAGE;
+  if (rest > 0 && view.written !== undefined)
+    return html`<p>And ${plural(rest, "more entry", "more entries")} that this page does not list.</p>`;
   if (rest > 0) links.push(html`${link(`?from=${from + ENTRIES_PER_PAGE}`, "next")} of ${rest} more`);
   return links.length === 0 ? "" : html`<p>${joined(links, " · ")}</p>`;
 }

@@ -9,7 +9,7 @@ import type { TreeView } from "../http/context.ts";
 
 /** What a page is about. */
 export interface PageScope {
-  view: Pick<TreeView, "releases">;
+  view: Pick<TreeView, "releases" | "written">;
   /** Set for pages below `/s/STREAM/`. */
   stream?: string | undefined;
   /** The entry of the header that the page belongs to: its path there. */
@@ -35,16 +35,17 @@ export function releasesIn({ view, stream }: PageScope) {
 
 function header(scope: PageScope): Html {
   const root = rootOf(scope.stream);
+  const { written } = scope.view;
   const has = (kind: "rpms" | "isos" | "files" | "images" | "web") =>
     releasesIn(scope).some((it) => (it.inventory.catalog[kind]?.length ?? 0) > 0);
   const places: [path: string, name: string, isThere: boolean][] = [
-    ["/packages", "Packages", has("rpms") || has("isos")],
+    ["/packages", "Packages", (has("rpms") || has("isos")) && written === undefined],
     ["/isos/", "ISOs", has("isos")],
     ["/files/", "Files", has("files")],
     ["/registry", "Images", has("images")],
     ["/web/", "Web", has("web")],
     ["/releases/", "Releases", scope.view.releases.length > 0],
-    ["/config/", "Configuration", scope.view.releases.length > 0],
+    ["/config/", "Configuration", scope.view.releases.length > 0 && written?.hasConfig !== false],
   ];
   const items = places.flatMap(([path, name, isThere]) => {
     if (!isThere) return [];
@@ -53,7 +54,8 @@ function header(scope: PageScope): Html {
   });
   const home = link("/", "airferry");
   const stream = scope.stream === undefined ? "" : html` / ${link(`${root}/`, scope.stream)}`;
-  const search = scope.ownSearch || !(has("rpms") || has("isos")) ? "" : searchForm(root);
+  const hasSearch = written === undefined && scope.ownSearch !== true && (has("rpms") || has("isos"));
+  const search = hasSearch ? searchForm(root) : "";
   return html`<a class="skip" href="#main">Skip to content</a>
 <header class="top"><div><span class="home">${home}${stream}</span>
 <nav aria-label="Content"><ul>${joined(items)}</ul></nav>${search}</div></header>`;
@@ -69,7 +71,7 @@ function footer({ view }: PageScope): Html {
     link("/openapi.json", "OpenAPI"),
     ...(view.releases.some((it) => it.inventory.catalog.keys.length > 0) ? [link("/keys/", "keys")] : []),
     link("/healthz", "health"),
-    link("/metrics", "metrics"),
+    ...(view.written === undefined ? [link("/metrics", "metrics")] : []),
   ];
   return html`<footer class="foot"><div>${joined(links, LINE)}</div></footer>${SCRIPT}`;
 }

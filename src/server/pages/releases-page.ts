@@ -42,8 +42,12 @@ export function releasePage({ stream, past, release, before }: ReleasePageInput,
         : html`<option value="${name}">${name}</option>`,
     );
     const command = `airferry diff ${stream}-${before.release.name} ${stream}-${release.name} --store DIR`;
+    const choice =
+      scope.view.written === undefined
+        ? html`<form class="find" action="${releaseUrl(stream, release.name)}" method="get"><label for="from">Since</label><select id="from" name="from">${joined(options)}</select><button>Compare</button></form>`
+        : html`<p>Since ${before.release.name}:</p>`;
     parts.push(
-      html`<h2>What changed</h2><form class="find" action="${releaseUrl(stream, release.name)}" method="get"><label for="from">Since</label><select id="from" name="from">${joined(options)}</select><button>Compare</button></form>`,
+      html`<h2>What changed</h2>${choice}`,
       differences(
         { title: `${stream} ${before.release.name}`, verified: true, ...found.before },
         { title, verified: true, ...found.after },

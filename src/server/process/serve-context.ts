@@ -5,7 +5,7 @@
 import type { IncomingMessage } from "node:http";
 import type { TLSSocket } from "node:tls";
 import type { Release, StoreReader } from "../../store/types.ts";
-import type { ServeContext, TreeView } from "../http/context.ts";
+import type { ServeContext, TreeView, WrittenPages } from "../http/context.ts";
 import type { TrustedProxies } from "../http/forwarded.ts";
 import { authorityOf } from "../http/host-header.ts";
 import { createTreeView } from "../pages/entry-tree.ts";
@@ -21,6 +21,8 @@ interface ServeContextOptions {
   proxies?: TrustedProxies | undefined;
   caCertificate?: string | undefined;
   origins?: ServeContext["origins"] | undefined;
+  /** Set where the answers are written down as files. */
+  written?: WrittenPages;
   /** Called when the store is unreadable; the last good tree stays in use. */
   onStoreFault?: ((error: unknown) => void) | undefined;
   /** Called when other releases than before are current. */
@@ -43,7 +45,7 @@ export async function createServeContext(options: ServeContextOptions): Promise<
   };
   const usable = new UsableReleases();
   const releases = await store.releases();
-  let view = createTreeView(await usable.among(releases));
+  let view = createTreeView(await usable.among(releases), options.written);
   const [unusable] = usable.faults;
   if (unusable !== undefined && view.releases.length === 0) throw unusable;
   tellFaults(usable.faults);
@@ -63,7 +65,7 @@ export async function createServeContext(options: ServeContextOptions): Promise<
       const releases = await usable.among(await store.releases());
       tellFaults(usable.faults);
       if (!isSame(releases, view.releases)) {
-        view = createTreeView(releases);
+        view = createTreeView(releases, options.written);
         toldOfView.clear();
         options.onReleases?.(releases);
       }
