@@ -19,11 +19,11 @@ import { type Need, writeNeed } from "./receipt/need-file.ts";
 import { readStoredTrust } from "./sign/trust-files.ts";
 import { readTrust } from "./sign/whom-to-trust.ts";
 import { BlobPieces } from "./store/blob-pieces.ts";
-import { checkStore, type StoreCheck, type StoreProblem } from "./store/check-store.ts";
+import { checkOpenStore, type StoreCheck, type StoreProblem } from "./store/check-store.ts";
 import { readKnownDamage, writeKnownDamage } from "./store/known-damage.ts";
 import { CURRENT_FILE, streamFolder, TRUST_FOLDER } from "./store/layout.ts";
-import { readRelease } from "./store/release-record.ts";
-import { openStore, type Store } from "./store/store.ts";
+import { withStore } from "./store/object-store.ts";
+import type { Store } from "./store/store.ts";
 import { type Deed, recordDeed, recordFailure } from "./store/store-journal.ts";
 import { type RepairSource, StoreRepair } from "./store/store-repair.ts";
 import type { Release } from "./store/types.ts";
@@ -59,15 +59,24 @@ interface FsckReport extends StoreCheck {
  *   to it; for bundles as `verify` reports; ERR_SPACE, ERR_IO
  */
 export async function fsck(dir: string, options: FsckOptions = {}): Promise<FsckReport> {
-  const notice = options.notice ?? (() => {});
-  const store = await openStore(dir);
-  try {
-    return await checkAndRepair(store, options, notice);
-  } catch (error) {
+  return withStore(dir, async (store) => {
+    const notice = (line: string) => options.notice?.(store.shown(line));
     const { repairFrom: folders } = options;
-    if (folders !== undefined) await recordFailure(store, { action: "fsck" }, error, { ...options, folders });
-    throw error;
-  }
+    if (store.bucket !== undefined && folders !== undefined) throw noRepair(dir, folders);
+    try {
+      return await checkAndRepair(store, options, notice);
+    } catch (error) {
+      if (folders !== undefined) await recordFailure(store, { action: "fsck" }, error, { ...options, folders });
+      throw error;
+    }
+  });
+}
+
+/** Single pieces of an object cannot be replaced: `unpack` writes the whole of what was found to be damaged. */
+function noRepair(dir: string, folders: readonly string[]): AirferryError {
+  return new AirferryError("ERR_USAGE", `cannot repair store "${dir}" with --repair-from: it is in object storage`, {
+    hint: `run fsck without it, which notes what is damaged; then airferry unpack ${shellWords(folders)} --trust KEY --store ${shellWord(dir)} writes that again`,
+  });
 }
 
 async function checkAndRepair(store: Store, options: FsckOptions, notice: (line: string) => void): Promise<FsckReport> {
@@ -76,7 +85,7 @@ async function checkAndRepair(store: Store, options: FsckOptions, notice: (line:
   const sources = repairFrom.length === 0 ? [] : await openSources(store, repairFrom, options);
   const lock = sources.length === 0 ? undefined : await store.lock();
   try {
-    const check = await checkStore(store.dir, options.progress === undefined ? {} : { progress: options.progress });
+    const check = await checkOpenStore(store, options.progress === undefined ? {} : { progress: options.progress });
     const report: FsckReport = { ...check, repaired: [], need: null };
     if (sources.length > 0) await repair(store, sources, report, notice);
     report.problems.push(...(await checkPointers(store)));
@@ -209,7 +218,7 @@ async function allReleases(store: Store): Promise<Release[]> {
   const releases: Release[] = [];
   for (const stream of await store.streams()) {
     for (const name of await store.releaseNames(stream)) {
-      const release = await readRelease(join(streamFolder(store.dir, stream), name)).catch((error: unknown) => {
+      const release = await store.release(stream, name).catch((error: unknown) => {
         if (!(error instanceof AirferryError)) throw error;
       });
       if (release !== undefined) releases.push(release);
@@ -269,6 +278,7 @@ async function noteDamage(
     const lock = isLocked ? undefined : await store.lock();
     try {
       await writeKnownDamage(store.dir, damaged);
+      await store.save();
     } finally {
       await lock?.release();
     }

@@ -7,7 +7,8 @@ import { type Digest, parseHex } from "./io/digest.ts";
 import { plural } from "./io/format.ts";
 import { shellWord } from "./io/shell.ts";
 import { type JournalEntry, NO_LINE, readJournal } from "./store/journal-line.ts";
-import { openStore } from "./store/store.ts";
+import { withStore } from "./store/object-store.ts";
+import type { Store } from "./store/store.ts";
 import { type Deed, JournalState, journalPath, whatHasNoLine } from "./store/store-journal.ts";
 
 /** What `journal verify --json` prints. */
@@ -33,7 +34,10 @@ interface JournalReport {
  */
 export async function verifyJournal(dir: string, expect?: string): Promise<JournalReport> {
   const expected = expect === undefined ? undefined : parseExpected(expect, dir);
-  const store = await openStore(dir);
+  return withStore(dir, (store) => verifyOf(store, dir, expected));
+}
+
+async function verifyOf(store: Store, dir: string, expected: Digest | undefined): Promise<JournalReport> {
   const file = journalPath(store);
   const state = new JournalState();
   let count = 0;
@@ -100,7 +104,11 @@ export async function readLines(
   dir: string,
   last = Number.POSITIVE_INFINITY,
 ): Promise<{ file: string; total: number; fault: string | null; lines: JournalEntry[] }> {
-  const file = journalPath(await openStore(dir));
+  return withStore(dir, (store) => readLinesOf(store, last));
+}
+
+async function readLinesOf(store: Store, last: number): ReturnType<typeof readLines> {
+  const file = journalPath(store);
   let lines: JournalEntry[] = [];
   const end = await readJournal(file, (entry) => {
     lines.push(entry);

@@ -9,8 +9,8 @@ import type { Digest } from "./io/digest.ts";
 import { dropRecord } from "./store/import-release.ts";
 import { readKnownDamage, writeKnownDamage } from "./store/known-damage.ts";
 import { streamFolder } from "./store/layout.ts";
-import { readRelease } from "./store/release-record.ts";
-import { openStore, type Store } from "./store/store.ts";
+import { withStore } from "./store/object-store.ts";
+import type { Store } from "./store/store.ts";
 import { recordDeed, recordFailure } from "./store/store-journal.ts";
 
 interface PruneOptions {
@@ -45,13 +45,14 @@ export async function prune(dir: string, options: PruneOptions): Promise<PruneRe
   if (!Number.isSafeInteger(options.keep) || options.keep < 1) {
     throw new AirferryError("ERR_USAGE", `cannot prune: keep ${options.keep}: expected a whole number from 1`);
   }
-  const store = await openStore(dir);
-  try {
-    return await pruneStore(store, options);
-  } catch (error) {
-    if (options.dryRun !== true) await recordFailure(store, { action: "prune" }, error, options);
-    throw error;
-  }
+  return withStore(dir, async (store) => {
+    try {
+      return await pruneStore(store, options);
+    } catch (error) {
+      if (options.dryRun !== true) await recordFailure(store, { action: "prune" }, error, options);
+      throw error;
+    }
+  });
 }
 
 async function pruneStore(store: Store, options: PruneOptions): Promise<PruneReport> {
@@ -64,7 +65,7 @@ async function pruneStore(store: Store, options: PruneOptions): Promise<PruneRep
       const { stay, go } = await choose(store, stream, options.keep);
       report.kept += stay.length;
       for (const name of stay) {
-        const { inventory } = await readRelease(join(streamFolder(store.dir, stream), name));
+        const { inventory } = await store.release(stream, name);
         for (const it of inventory.entries) used.add(it.digest);
       }
       for (const name of go) {
@@ -87,11 +88,16 @@ async function pruneStore(store: Store, options: PruneOptions): Promise<PruneRep
       const left = [...damaged].filter((it) => used.has(it));
       if (left.length < damaged.size) await writeKnownDamage(store.dir, left);
     }
+    if (options.dryRun !== true) {
+      if (options.incoming === true) await store.dropUploads();
+      await store.save();
+    }
     // An unfinished import needs the blobs that it has written so far.
     if (unfinished.length === 0 || options.incoming === true) await sweep(store, used, options, report);
     if (options.dryRun !== true) {
       const { releases: removed, blobs, size: bytes } = report;
       await recordDeed(store, { action: "prune", result: "done", removed, blobs, bytes }, options);
+      await store.save();
     }
     return report;
   } finally {
@@ -120,10 +126,12 @@ async function clearLeftovers(store: Store): Promise<void> {
 }
 
 async function sweep(store: Store, used: Set<Digest>, options: PruneOptions, report: PruneReport): Promise<void> {
-  for await (const { digest, file, size } of store.blobs()) {
+  const unused: Digest[] = [];
+  for await (const { digest, size } of store.blobs()) {
     if (used.has(digest)) continue;
     report.blobs++;
     report.size += size;
-    if (options.dryRun !== true) await rm(file, { force: true });
+    unused.push(digest);
   }
+  if (options.dryRun !== true) await store.removeBlobs(unused);
 }

@@ -2,7 +2,6 @@
  * `receipt`: tells the packing side what a store holds, so that it packs only what is missing. All that is in it came
  * from there: names of streams, serials and digests. Takes no lock, changes nothing in the store.
  */
-import { join } from "node:path";
 import { AirferryError } from "./errors.ts";
 import type { Digest } from "./io/digest.ts";
 import { throwIfAborted } from "./io/limit.ts";
@@ -11,9 +10,8 @@ import { formatReceiptLine } from "./receipt/receipt-line.ts";
 import { byReleaseId, MAX_RECEIPT_DIGESTS, type ReleaseId } from "./receipt/receipt-text.ts";
 import { openSigner, type SignerOptions } from "./sign/signer.ts";
 import { readKnownDamage } from "./store/known-damage.ts";
-import { streamFolder } from "./store/layout.ts";
-import { readRelease } from "./store/release-record.ts";
-import { openStore, type Store } from "./store/store.ts";
+import { withStore } from "./store/object-store.ts";
+import type { Store } from "./store/store.ts";
 
 interface ReceiptOptions {
   /** The receipt's file; its signature is beside it. Absent: only the lines of the short form are made. */
@@ -49,11 +47,15 @@ interface ReceiptReport {
  *   ERR_KEY_INVALID, ERR_PASSWORD, ERR_SIGNER, ERR_STORE_INVALID, ERR_IO
  */
 export async function receipt(dir: string, options: ReceiptOptions): Promise<ReceiptReport> {
+  return withStore(dir, (store) => receiptOf(store, dir, options));
+}
+
+async function receiptOf(store: Store, dir: string, options: ReceiptOptions): Promise<ReceiptReport> {
   const { out, signer, streams, now = new Date() } = options;
-  const store = await openStore(dir);
   // Before the store is read, which takes its time.
   const signs = out === undefined ? undefined : await openSigner(signer);
   const present = new Set<Digest>();
+  await store.loadBlobs();
   const releases = await wholeReleases(store, await chosen(store, streams), present, options.notice);
   if (releases.length === 0) {
     throw new AirferryError("ERR_STORE_EMPTY", `cannot write a receipt of "${dir}": no release is complete there`, {
@@ -102,9 +104,8 @@ async function wholeReleases(
   for (const stream of streams) {
     for (const name of await store.releaseNames(stream)) {
       throwIfAborted();
-      const folder = join(streamFolder(store.dir, stream), name);
       try {
-        const { digest, inventory } = await readRelease(folder);
+        const { digest, inventory } = await store.release(stream, name);
         let missing = 0;
         for (const it of inventory.entries) {
           if (present.has(it.digest)) continue;

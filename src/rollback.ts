@@ -11,8 +11,8 @@ import { shellWord } from "./io/shell.ts";
 import { raiseFloor } from "./store/import-release.ts";
 import { readKnownDamage } from "./store/known-damage.ts";
 import { CURRENT_FILE, streamFolder } from "./store/layout.ts";
-import { readRelease } from "./store/release-record.ts";
-import { openStore, type Store } from "./store/store.ts";
+import { withStore } from "./store/object-store.ts";
+import type { Store } from "./store/store.ts";
 import { recordDeed, recordFailure } from "./store/store-journal.ts";
 import type { Release } from "./store/types.ts";
 
@@ -54,29 +54,31 @@ interface RollbackReport {
  *   the release or the floor is damaged, or blobs of it are missing
  */
 export async function rollback(dir: string, options: RollbackOptions = {}): Promise<RollbackReport> {
-  const store = await openStore(dir);
-  try {
-    return await serveOther(store, options);
-  } catch (error) {
-    const { stream } = options;
-    await recordFailure(store, { action: "rollback", ...(stream && { bundle: { stream } }) }, error, options);
-    throw error;
-  }
+  return withStore(dir, async (store) => {
+    try {
+      return await serveOther(store, options);
+    } catch (error) {
+      const { stream } = options;
+      await recordFailure(store, { action: "rollback", ...(stream && { bundle: { stream } }) }, error, options);
+      throw error;
+    }
+  });
 }
 
 async function serveOther(store: Store, options: RollbackOptions): Promise<RollbackReport> {
   const lock = await store.lock();
   try {
+    await store.loadBlobs();
     const stream = await chosenStream(store, options.stream);
     const folder = streamFolder(store.dir, stream);
     const current = await store.currentName(stream);
     const name = await chosenRelease(store, stream, current, options.to);
-    const release = await readRelease(join(folder, name));
+    const release = await store.release(stream, name);
     await checkBlobs(store, release);
-    const before = current === undefined ? undefined : await readRelease(join(folder, current)).catch(ignoreDamage);
+    const before = current === undefined ? undefined : await store.release(stream, current).catch(ignoreDamage);
     // The rule does not become weaker because a file of the store was lost.
     const [newest] = (await store.releaseNames(stream)).reverse();
-    const last = newest === undefined ? undefined : await readRelease(join(folder, newest)).catch(ignoreDamage);
+    const last = newest === undefined ? undefined : await store.release(stream, newest).catch(ignoreDamage);
     for (const it of [before, release, last]) if (it !== undefined) await raiseFloor(store, it.inventory, it);
     const floor = await store.floor(stream);
     if (name !== current) await writeAtomic(join(folder, CURRENT_FILE), `${name}\n`);
@@ -85,6 +87,7 @@ async function serveOther(store: Store, options: RollbackOptions): Promise<Rollb
     const bundle = { stream, ...named(release) };
     const { signers } = release;
     await recordDeed(store, { action: "rollback", result, bundle, signers, ...(from && { from }) }, options);
+    await store.save();
     const { created, notAfter } = release.inventory;
     const now = options.now ?? new Date();
     return {

@@ -259,7 +259,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   try {
     return await serveFrom(options, cached);
   } catch (error) {
-    cached?.close();
+    await cached?.close();
     throw error;
   }
 }

@@ -13,8 +13,9 @@ import { readStoredTrust } from "./sign/trust-files.ts";
 import { type IncomingState, readIncoming } from "./store/incoming.ts";
 import { readKnownDamage } from "./store/known-damage.ts";
 import { CURRENT_FILE, streamFolder, TRUST_FOLDER } from "./store/layout.ts";
-import { readImport, readRelease } from "./store/release-record.ts";
-import { openStore, type Store } from "./store/store.ts";
+import { withStore } from "./store/object-store.ts";
+import { readImport } from "./store/release-record.ts";
+import type { Store } from "./store/store.ts";
 
 // `status --check`
 export { checkStore } from "./store/check-store.ts";
@@ -76,7 +77,8 @@ interface StatusReport {
   incoming: IncomingState[] | null;
   /** Files and bytes of all blobs. */
   blobs: { count: number; size: number };
-  freeBytes: number;
+  /** Null for object storage, which does not say. */
+  freeBytes: number | null;
   /** Digests of blobs that fsck found to be damaged. */
   damaged: string[];
   /** Records that cannot be read; `path` is the folder of the release. Everything else is above. */
@@ -89,16 +91,19 @@ interface StatusReport {
  */
 export async function status(dir: string, options: { now?: Date } = {}): Promise<StatusReport> {
   keepHeapSmall();
-  const store = await openStore(dir);
+  return withStore(dir, (store) => statusOf(store, options));
+}
+
+async function statusOf(store: Store, options: { now?: Date }): Promise<StatusReport> {
   const now = options.now ?? new Date();
   const streams: StreamStatus[] = [];
   const problems: Problem[] = [];
   for (const stream of await store.streams()) streams.push(await streamStatus(store, stream, now, problems));
   // Their inventories are not needed any more.
   if (streams.some((it) => it.releases.some(({ entries }) => entries > MANY_ENTRIES))) releaseMemory();
-  const { freeBytes } = await readSpace(store.dir);
+  const freeBytes = store.bucket === undefined ? (await readSpace(store.dir)).freeBytes : null;
   return {
-    store: store.dir,
+    store: store.name,
     streams,
     trustRoot: await trustRootOf(store, now, problems),
     incoming: await readIncoming(store.dir),
@@ -133,7 +138,7 @@ async function streamStatus(store: Store, stream: string, now: Date, problems: P
   }
   for (const name of names) {
     const folder = join(streamFolder(store.dir, stream), name);
-    const release = await readRelease(folder).catch((error: unknown) => {
+    const release = await store.release(stream, name).catch((error: unknown) => {
       if (!(error instanceof AirferryError)) throw error;
       // Pruned meanwhile, or an incomplete record.
       if (existsSync(folder)) problems.push({ code: "ERR_STORE_INVALID", path: folder, message: error.message });

@@ -5,7 +5,6 @@
  */
 
 import { existsSync } from "node:fs";
-import { rm } from "node:fs/promises";
 import { hostname } from "node:os";
 import { basename, join, resolve } from "node:path";
 import type { StreamRange } from "./bundle/affected-entries.ts";
@@ -37,6 +36,7 @@ import { eachLimited, runToEnd, throwIfAborted } from "./io/limit.ts";
 import { shellWord, shellWords } from "./io/shell.ts";
 import { MAKE_INODES, MAKE_ROOM, readSpace, verifySpace } from "./io/space.ts";
 import type { Need } from "./receipt/need-file.ts";
+import { isS3Name } from "./s3/s3-target.ts";
 import type { Scanner } from "./scan/scanner.ts";
 import { publicKeyPem, type TrustedKey } from "./sign/keys.ts";
 import type { StoredTrust } from "./sign/trust-chain.ts";
@@ -45,6 +45,7 @@ import { readTrust, type SettledTrust } from "./sign/whom-to-trust.ts";
 import { buildEntries, isRight, SourceDamage } from "./store/build-entries.ts";
 import { Committer } from "./store/committer.ts";
 import { type CopyContext, copyEntries } from "./store/copy-entries.ts";
+import { copyToObjects } from "./store/copy-objects.ts";
 import { bytesLost, copyStream, volumesLost } from "./store/copy-stream.ts";
 import { copyVolumes, volumesAgain } from "./store/copy-volumes.ts";
 import { ContentDamage } from "./store/damage.ts";
@@ -52,7 +53,8 @@ import { dropOldIncoming, importRelease, standingOf } from "./store/import-relea
 import { bytesWaiting, Incoming, importedBlobs, isMediumName, mediaToCome } from "./store/incoming.ts";
 import { readKnownDamage, writeKnownDamage } from "./store/known-damage.ts";
 import { TRUST_FOLDER } from "./store/layout.ts";
-import { openStore, type Store } from "./store/store.ts";
+import { openNamedStore } from "./store/object-store.ts";
+import type { Store } from "./store/store.ts";
 import { type Deed, recordDeed, recordFailure } from "./store/store-journal.ts";
 import { VERSION } from "./version.ts";
 
@@ -128,6 +130,7 @@ export interface UnpackReport {
  * @throws {AirferryError} as {@link unpack}, at the first bundle that is refused; ERR_USAGE for a terminal
  */
 export async function unpackStream(options: UnpackOptions, fd = 0): Promise<UnpackReport[]> {
+  if (isS3Name(options.store)) throw noStream(options);
   keepHeapSmall();
   await using opened = await openBundleStream("unpack", options.notice ?? (() => {}), fd);
   const { stream } = opened;
@@ -171,13 +174,28 @@ export async function unpack(
 ): Promise<UnpackReport> {
   keepHeapSmall();
   const facts: Facts = {};
+  const opened: Opened = {};
+  const { notice } = options;
+  const own = notice === undefined ? options : { ...options, notice: (it: string) => notice(shownBy(opened, it)) };
   try {
-    return await unpackBundle(folders, options, facts, streamed);
+    return await unpackBundle(folders, own, facts, { opened, streamed });
   } catch (error) {
-    const store = await existingStore(options.store).catch(() => undefined);
-    if (store !== undefined) await recordFailure(store, { action: "unpack", ...facts }, error, { ...options, folders });
-    throw error;
+    opened.store ??= await existingStore(options.store).catch(() => undefined);
+    if (opened.store !== undefined)
+      await recordFailure(opened.store, { action: "unpack", ...facts }, error, { ...own, folders });
+    throw shownBy(opened, error);
+  } finally {
+    await opened.store?.close();
   }
+}
+
+/** The store, once it is open. */
+interface Opened {
+  store?: Store | undefined;
+}
+
+function shownBy<T>({ store }: Opened, value: T): T {
+  return store === undefined ? value : store.shown(value);
 }
 
 /** What is known of the bundle, as it is read. */
@@ -187,12 +205,14 @@ async function unpackBundle(
   folders: readonly string[],
   options: UnpackOptions,
   facts: Facts,
-  streamed: Streamed | undefined,
+  { opened, streamed }: { opened: Opened; streamed: Streamed | undefined },
 ): Promise<UnpackReport> {
+  if (options.scan !== undefined && isS3Name(options.store)) throw noScan(options);
   const scanner =
     options.scan === undefined ? undefined : await (await import("./scan/scanner.ts")).openScanner(options.scan);
   const source = await readTrust(options.trust, options.threshold);
   const earlier = await existingStore(options.store);
+  opened.store = earlier;
   const stored = earlier && (await readStoredTrust(join(earlier.dir, TRUST_FOLDER)));
   const media = await readMedia(streamed === undefined ? folders : [streamed.dir]);
   for (const line of media.notices) options.notice?.(line);
@@ -232,9 +252,11 @@ async function unpackBundle(
       const problem = await checkLargeFile(it, pool);
       if (problem !== undefined) refuse(folders, [problem]);
     }
-    const store = await openStore(options.store, { create: true });
+    const store = earlier ?? (await openNamedStore(options.store, { create: true }));
+    opened.store = store;
     const lock = await store.lock();
     try {
+      await store.loadBlobs();
       // It was judged without the lock: a revocation that came meanwhile holds.
       await refuseOtherTrust(join(store.dir, TRUST_FOLDER), stored && trust.root?.digest);
       if (stored === undefined && trust.root !== undefined)
@@ -259,6 +281,7 @@ async function unpackBundle(
       const report = await takeIn(work).catch(async (error: unknown) => Promise.reject(await explain(error, work)));
       const result = report.already ? "already" : report.complete ? "done" : "incomplete";
       await recordDeed(store, { action: "unpack", result, ...facts }, { ...options, folders });
+      await store.save();
       return report;
     } finally {
       await lock.release();
@@ -269,14 +292,34 @@ async function unpackBundle(
 }
 
 /** Whether a store has a trust root: then nobody needs to be named. */
-export function hasTrustRoot(store: string): boolean {
-  return existsSync(join(store, TRUST_FOLDER));
+export async function hasTrustRoot(store: string): Promise<boolean> {
+  if (!isS3Name(store)) return existsSync(join(store, TRUST_FOLDER));
+  const found = await existingStore(store);
+  try {
+    return found !== undefined && (await readStoredTrust(join(found.dir, TRUST_FOLDER))) !== undefined;
+  } finally {
+    await found?.close();
+  }
+}
+
+/** What a stream loses has to wait for another one, and object storage has no quarantine for that. */
+function noStream({ store }: UnpackOptions): AirferryError {
+  return new AirferryError("ERR_USAGE", `cannot unpack a stream into "${store}": it needs a folder`, {
+    hint: "receive it into a folder with airferry unpack - --trust KEY --store FOLDER, or save the bundle's files and unpack those",
+  });
+}
+
+/** A scanner reads files, and in object storage there are none. */
+function noScan({ store, scan }: UnpackOptions): AirferryError {
+  return new AirferryError("ERR_USAGE", `cannot unpack into "${store}" with --scan: a scanner needs a folder`, {
+    hint: `scan it first in a folder of its own: airferry unpack BUNDLE --trust KEY --store FOLDER --scan ${shellWord(scan ?? "")}; then unpack the bundle into object storage`,
+  });
 }
 
 /** The store, if there is one already. */
 async function existingStore(dir: string): Promise<Store | undefined> {
   try {
-    return await openStore(dir);
+    return await openNamedStore(dir);
   } catch (error) {
     if (error instanceof AirferryError && error.code === "ERR_NOT_FOUND") return undefined;
     throw error;
@@ -314,6 +357,7 @@ async function followTrust(
   await keepTrust(join(store.dir, TRUST_FOLDER), accepted, stored);
   const { name, version, digest } = root;
   await recordDeed(store, { action: "trust", result: "done", trust: { name, version, digest } }, options);
+  await store.save();
 }
 
 function hasCopy(contents: Contents | undefined, volume: string): boolean {
@@ -407,8 +451,9 @@ async function takeIn(work: Work): Promise<UnpackReport> {
   const lacking = await verifyBase(work, report, present, recipes);
   const needed = streamEntries(inventory).filter((it) => !present.has(it.digest));
   if (lacking) report.need = lacking;
+  if (store.bucket !== undefined) requireAllVolumes(work, needed);
   await checkSpace(work, [...needed, ...recipes.whole], report.digest);
-  await removeWrong(wrong, needed, options);
+  await removeWrong(wrong, needed, work);
   const incoming = await Incoming.open(store.dir, report.digest);
   incoming.noteBlobs(proven);
   await incoming.forget(volumesAgain(firstOfEach(needed), inventory.volumeSize, incoming));
@@ -426,6 +471,7 @@ async function takeIn(work: Work): Promise<UnpackReport> {
     ...(named.length > 0 && { media: named }),
   };
   await incoming.saveState({ ...state, missing: [] });
+  if (!report.already) await store.save();
   work.building = recipes.whole.reduce((sum, it) => sum + it.size, 0);
   report.missing =
     work.streamed === undefined
@@ -449,7 +495,8 @@ async function takeIn(work: Work): Promise<UnpackReport> {
   if (lacking) return report;
   const scan = await scanRelease(work, incoming);
   if (scan !== undefined) report.scan = scan;
-  const packages = report.already ? undefined : await packageIndex(work, report.digest);
+  // Of what is in object storage, whoever serves it makes the index.
+  const packages = report.already || store.bucket !== undefined ? undefined : await packageIndex(work, report.digest);
   // From here to the end it takes only a moment.
   throwIfAborted();
   await importRelease(store, incoming, {
@@ -584,11 +631,14 @@ async function presentBlobs(
   if (unknown.length === 0) return { present, proven, wrong };
   const vouched = await store.vouchedBlobs();
   const strangers = unknown.filter((it) => !vouched.has(it.digest) || damaged.has(it.digest));
-  await eachLimited(strangers, pool.size + 1, async ({ digest, size }) => {
+  await eachLimited(strangers, pool.size + 1, async ({ digest, size, from }) => {
     const file = store.blobPath(digest);
-    const { digest: found } = await pool.hashFile(file, { length: size });
-    if (found === digest) return void proven.push(digest);
+    // What the bundle carries is read from it if there is a doubt; what it does not carry, only the store has.
+    const isDeep = from === "store" || (damaged.has(digest) && store.bucket === undefined);
+    const isRight = !(damaged.has(digest) && !isDeep) && (await store.isRight(digest, size, pool, isDeep));
+    if (isRight) return void proven.push(digest);
     present.delete(digest);
+    if (store.bucket !== undefined) return store.dropBlob(digest);
     wrong.push({
       file,
       digest,
@@ -602,14 +652,14 @@ async function presentBlobs(
 async function removeWrong(
   wrong: readonly WrongBlob[],
   needed: readonly PlacedEntry[],
-  { notice }: UnpackOptions,
+  { store, options: { notice } }: Work,
 ): Promise<void> {
   if (wrong.length === 0) return;
   const carried = new Set(needed.map((it) => it.digest));
   for (const { file, digest, why } of wrong) {
     if (!carried.has(digest)) continue;
     notice?.(`removed "${file}", ${why}: its content does not match its name`);
-    await rm(file, { force: true });
+    await store.dropBlob(digest);
   }
 }
 
@@ -804,7 +854,7 @@ async function checkSpace(
   needed: readonly Pick<InventoryEntry, "digest" | "size">[],
   digest: Digest,
 ): Promise<void> {
-  if (needed.length === 0) return;
+  if (needed.length === 0 || work.store.bucket !== undefined) return;
   const unique = firstOfEach(needed);
   const bytes = unique.reduce((sum, it) => sum + it.size, 0);
   work.left = Math.max(0, bytes - (await bytesWaiting(work.store.dir, digest)));
@@ -920,6 +970,25 @@ function unreadableVolume(error: unknown, { copies, inventory }: Contents): Stre
   return volume && { position: index * inventory.volumeSize, length: volume.size };
 }
 
+/**
+ * An entry may begin on one medium and end on another: object storage has no quarantine for its parts.
+ * @throws {AirferryError} ERR_USAGE when volumes are not given that are needed; for damaged ones what is wrong
+ */
+function requireAllVolumes({ contents, folders, damaged }: Work, needed: readonly PlacedEntry[]): void {
+  const missing = volumesNeeded(needed, contents.inventory).filter((it) => contents.copies[it]?.[0] === undefined);
+  if (missing.length === 0) return;
+  refuse(folders, damaged);
+  const names = missing.slice(0, 3).map(volumeName).join(", ");
+  const more = missing.length > 3 ? ` and ${missing.length - 3} more` : "";
+  throw new AirferryError(
+    "ERR_USAGE",
+    `cannot unpack "${folders.join('", "')}" into object storage: it takes all media of a set in one command: ${names}${more} not given`,
+    {
+      hint: `airferry unpack ${shellWords(folders)} THE-OTHER-MEDIA --trust KEY --store STORE; one drive only: copy each medium to disk first`,
+    },
+  );
+}
+
 /** Copies what is needed from the available volumes; returns the volumes that are still to come. */
 async function copy(
   work: Work,
@@ -938,6 +1007,28 @@ async function copy(
   let done = 0;
   work.total = work.building + total;
   const volumes = VolumeSet.over(files, inventory);
+  const progress = (count: number) => {
+    done += count;
+    options.progress?.(Math.min(done, total), work.total);
+  };
+  const written = (count: number) => {
+    report.written += count;
+    work.left -= count;
+  };
+  const { bucket } = store;
+  if (bucket !== undefined) {
+    if (!whole) return wanted.filter((it) => files[it] === undefined).map(volumeName);
+    try {
+      const damaged = await readKnownDamage(store.dir);
+      const isSuspect = (digest: Digest) => damaged.has(digest);
+      const has = (digest: Digest, size: number) => store.hasBlob(digest, size);
+      const added = (digest: Digest, size: number) => store.addBlob(digest, size);
+      if (needed.length > 0) await copyToObjects(needed, { bucket, volumes, has, isSuspect, added, progress, written });
+    } finally {
+      await volumes.close();
+    }
+    return [];
+  }
   const committer = new Committer(store.dir, (digests) => incoming.noteBlobs(digests));
   const context: CopyContext = {
     store,
@@ -945,14 +1036,8 @@ async function copy(
     incoming,
     committer,
     pool,
-    progress: (count) => {
-      done += count;
-      options.progress?.(Math.min(done, total), work.total);
-    },
-    written: (count) => {
-      report.written += count;
-      work.left -= count;
-    },
+    progress,
+    written,
   };
   try {
     if (whole && needed.length > 0) await copyEntries(needed, context);
@@ -1004,7 +1089,8 @@ async function explain(error: unknown, work: Work): Promise<unknown> {
     }
   }
   // The check at the start already has the details.
-  if (error instanceof AirferryError && error.code === "ERR_SPACE" && error.expected === undefined) {
+  const isDisk = work.store.bucket === undefined;
+  if (isDisk && error instanceof AirferryError && error.code === "ERR_SPACE" && error.expected === undefined) {
     const { freeBytes, freeFiles } = await readSpace(work.store.dir);
     const missing = work.left + SPARE_BYTES - freeBytes;
     const isFiles = missing <= 0 && freeFiles < SPARE_FILES;

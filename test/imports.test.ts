@@ -122,7 +122,7 @@ const VERBS: Record<string, readonly string[]> = {
   diff: ["io", "bundle", "compare", "sources", "store"],
   verify: ["io", "sign", "bundle", "store", "receipt"],
   repair: ["io", "bundle", "parity", "repair"],
-  unpack: ["io", "sign", "bundle", "store", "packages", "scan", "receipt"],
+  unpack: ["io", "s3", "sign", "bundle", "store", "packages", "scan", "receipt"],
   status: ["io", "sign", "store"],
   rollback: ["io", "store"],
   fsck: ["io", "sign", "bundle", "store", "receipt"],

@@ -88,6 +88,13 @@ export class VolumeSet {
    */
   async read(position: number, length: number): Promise<Buffer> {
     const buffer = Buffer.allocUnsafe(length);
+    await this.fill(position, buffer);
+    return buffer;
+  }
+
+  /** As {@link read}, into a buffer, all of it. */
+  async fill(position: number, buffer: Buffer): Promise<void> {
+    const { length } = buffer;
     let filled = 0;
     for (const piece of piecesOf(position, length, this.volumeSize)) {
       const handle = await this.#handle(piece.volume);
@@ -107,7 +114,6 @@ export class VolumeSet {
       }
       filled += piece.length;
     }
-    return buffer;
   }
 
   /**

@@ -2,12 +2,14 @@
  * Brings blobs of a bucket into a cache, by the chunk: checks each before its name exists, fetches each once however
  * many ask, and fetches consecutive ones with one request. Whoever asks gets facts; the bytes are in the folder.
  */
+
 import { createHash, hash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { AirferryError } from "../errors.ts";
-import { type Digest, digestOf, hexOf, parseHex } from "../io/digest.ts";
+import { type Digest, digestOf, parseHex } from "../io/digest.ts";
 import { buffersUsed } from "../io/flat-memory.ts";
 import { PIECE_BYTES, PIECE_DIGEST_BYTES, pieceCount, pieceDigest, runsOf } from "../io/piece-digests.ts";
+import { blobKey } from "../store/layout.ts";
 import type { BucketHealth } from "./bucket-health.ts";
 import { alteredBlob, type ChunkFolder, chunkOf } from "./chunk-folder.ts";
 import { keepFoundList, readFoundList } from "./found-lists.ts";
@@ -31,12 +33,6 @@ interface BlobLists {
   largeSize(digest: Digest): Promise<number | undefined>;
   /** The digests of its pieces; undefined when no release has them. */
   listsOf(digest: Digest, size: number): Promise<readonly Uint8Array[] | undefined>;
-}
-
-/** The key of a blob, below the place of its store. */
-export function blobKey(digest: Digest): string {
-  const hex = hexOf(digest);
-  return `blobs/sha256/${hex.slice(0, 2)}/${hex}`;
 }
 
 /** The only one that writes chunks of one bucket in this process. */

@@ -8,9 +8,10 @@ import type { Digest } from "../io/digest.ts";
 import { hasPieces } from "../io/piece-digests.ts";
 import { openObjects } from "../s3/direct-objects.ts";
 import { parseS3Target } from "../s3/s3-target.ts";
+import { blobKey } from "../store/layout.ts";
 import { Store } from "../store/store.ts";
 import type { Release } from "../store/types.ts";
-import { BlobFetcher, blobKey } from "./blob-fetcher.ts";
+import { BlobFetcher } from "./blob-fetcher.ts";
 import { BucketHealth } from "./bucket-health.ts";
 import { cacheBytes, defaultBucketCache, prepareCache } from "./cache-folder.ts";
 import { ChunkFolder } from "./chunk-folder.ts";
@@ -40,8 +41,6 @@ interface CacheOptions {
 export class CachedStore extends Store {
   /** Blobs are not files here: {@link CachedStore.answer} brings their chunks. */
   readonly isCache = true;
-  /** The store's name. */
-  readonly name: string;
   readonly #objects: BucketObjects;
   readonly #chunks: ChunkFolder;
   readonly #health: BucketHealth;
@@ -54,8 +53,7 @@ export class CachedStore extends Store {
   #reported = "";
 
   constructor(dir: string, objects: BucketObjects, limitBytes: number, { admit, report = () => {} }: CacheOptions) {
-    super(dir);
-    this.name = objects.name;
+    super(dir, objects.name);
     this.#objects = objects;
     this.#report = report;
     this.#health = new BucketHealth(objects.name);
@@ -129,7 +127,7 @@ export class CachedStore extends Store {
     };
   }
 
-  close(): void {
+  override async close(): Promise<void> {
     this.#closed.abort();
     this.#objects.close();
   }
@@ -205,7 +203,7 @@ export async function openCachedStore(name: string, options: CacheOptions = {}):
     await store.begin();
     return store;
   } catch (error) {
-    store.close();
+    await store.close();
     throw error;
   }
 }

@@ -53,9 +53,12 @@ export function rewrite(value: string, previous: { from: string; to: string }[] 
 }
 
 /** `--store`, or AIRFERRY_STORE. */
-export function storeOption(): Option {
-  return new Option("--store <dir>", "the store inside the gap").env("AIRFERRY_STORE").makeOptionMandatory();
+export function storeOption(description = "the store inside the gap"): Option {
+  return new Option("--store <dir>", description).env("AIRFERRY_STORE").makeOptionMandatory();
 }
+
+/** Description of `--store` where it may be object storage. */
+export const ANY_STORE = "the store inside the gap: a folder, or s3://BUCKET/PREFIX";
 
 /** `--user`, for commands that may run as root. */
 export function userOption(): Option {

@@ -3,7 +3,7 @@
  * together with the start time of that process, so that a reused id is not mistaken for it.
  */
 import { randomBytes } from "node:crypto";
-import { link, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { link, readFile, readlink, rename, rm, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { AirferryError } from "../errors.ts";
 import { ifThere, ioError } from "./atomic.ts";
@@ -96,6 +96,20 @@ async function isAlive(holder: Holder): Promise<boolean> {
     if ((error as NodeJS.ErrnoException).code === "ESRCH") return false;
   }
   return (await startOf(holder.pid)) === holder.started;
+}
+
+/** What distinguishes this process from any other: of the same host, of another container on it, of an earlier boot. */
+export async function processMark(): Promise<{ pid: number; started: string; host: string; space: string }> {
+  const space = await readlink("/proc/self/ns/pid").catch(() => "");
+  return { pid: process.pid, started: await startOf(process.pid), host: hostname(), space };
+}
+
+/** Whether a process with that mark ran here and has ended; false if that cannot be known here. */
+export async function hasEnded(mark: Awaited<ReturnType<typeof processMark>>): Promise<boolean> {
+  const own = await processMark();
+  const bootOf = (it: string) => it.slice(it.indexOf("@"));
+  const isHere = mark.host === own.host && mark.space === own.space && bootOf(mark.started) === bootOf(own.started);
+  return isHere && mark.started !== "" && !(await isAlive(mark));
 }
 
 /** When a process started, in the kernel's ticks since boot, with the boot it belongs to; empty if unknown. */

@@ -1,7 +1,7 @@
 /**
  * Objects below a prefix of one bucket: read, written, listed and deleted by the names that files of a store have
  * (store/layout.ts). Every request has limits of time, and is repeated while a fault may pass; every body is bounded.
- * Who reads verifies digests. docs/design.md, "Object storage".
+ * Who reads verifies digests. docs/object-storage.md.
  */
 import { hash } from "node:crypto";
 import { setTimeout as wait } from "node:timers/promises";
@@ -44,6 +44,8 @@ export interface BucketLimits {
 }
 
 const LIMITS: BucketLimits = { connectMs: 5000, idleMs: 30_000, smallMs: 60_000, largeMs: 600_000, patienceMs: 30_000 };
+/** Before the first answer: a wrong endpoint is reported soon. */
+const FIRST_PATIENCE_MS = 5000;
 const FIRST_WAIT_MS = 100;
 const MAX_WAIT_MS = 5000;
 const MAX_DELETED = 1000;
@@ -77,6 +79,7 @@ export class Bucket {
   readonly #client: SdkClient;
   readonly #limits: BucketLimits;
   readonly #start: string;
+  #hasAnswered = false;
 
   constructor(target: S3Target, client: SdkClient, limits: BucketLimits) {
     this.target = target;
@@ -266,6 +269,12 @@ export class Bucket {
     return this.#ask(action, key, this.#limits.largeMs, (signal) => work(this.#client, signal));
   }
 
+  /** The time by the storage's own clock, which `modified` of objects is compared with; undefined if it says none. */
+  now(): number | undefined {
+    const { clock } = this.#client;
+    return clock && clock.there + performance.now() - clock.here;
+  }
+
   /** The key that the storage knows an object by. */
   fullKey(key: string): string {
     return this.#start + key;
@@ -298,13 +307,15 @@ export class Bucket {
     let until: number | undefined;
     for (let pause = FIRST_WAIT_MS; ; pause = Math.min(MAX_WAIT_MS, pause * 2)) {
       outer?.throwIfAborted();
-      const limit = AbortSignal.timeout(limitMs);
       try {
-        return await within(work, outer === undefined ? limit : AbortSignal.any([outer, limit]), limitMs);
+        const result = await within(work, outer, limitMs);
+        this.#hasAnswered = true;
+        return result;
       } catch (error) {
         outer?.throwIfAborted();
         const now = performance.now();
-        until ??= now + this.#limits.patienceMs;
+        const { patienceMs } = this.#limits;
+        until ??= now + (this.#hasAnswered ? patienceMs : Math.min(patienceMs, FIRST_PATIENCE_MS));
         if (!isPassing(error) || now + pause > until) throw s3Error(this.target, action, key, error);
         // Many that wait do not all come back at once.
         await wait(pause * (0.5 + Math.random() / 2), undefined, { ...(outer && { signal: outer }) });
@@ -313,15 +324,26 @@ export class Bucket {
   }
 }
 
-/** Ends with the signal even if the work does not: a provider of credentials takes no signal. */
-async function within<T>(work: (signal: AbortSignal) => Promise<T>, signal: AbortSignal, limitMs: number): Promise<T> {
+/** Ends with its time, or the signal, even if the work does not: a provider of credentials takes no signal. */
+async function within<T>(
+  work: (signal: AbortSignal) => Promise<T>,
+  outer: AbortSignal | undefined,
+  limitMs: number,
+): Promise<T> {
+  const own = new AbortController();
   const ended = Promise.withResolvers<never>();
-  const stop = () => ended.reject(new SlowAnswer(limitMs));
-  signal.addEventListener("abort", stop, { once: true });
+  const stop = () => {
+    ended.reject(new SlowAnswer(limitMs));
+    own.abort();
+  };
+  // Unlike AbortSignal.timeout(), it keeps the process until the work has ended.
+  const timer = setTimeout(stop, limitMs);
+  outer?.addEventListener("abort", stop, { once: true });
   try {
-    return await Promise.race([work(signal), ended.promise]);
+    return await Promise.race([work(own.signal), ended.promise]);
   } finally {
-    signal.removeEventListener("abort", stop);
+    clearTimeout(timer);
+    outer?.removeEventListener("abort", stop);
   }
 }
 

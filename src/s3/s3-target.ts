@@ -1,6 +1,6 @@
 /**
  * Names of stores in object storage: `s3://BUCKET/PREFIX?endpoint=URL&region=REGION&ca=FILE`. Secrets have no place in
- * such a name. docs/object-storage.md, "The name of a store".
+ * such a name. docs/object-storage.md.
  */
 import { AirferryError } from "../errors.ts";
 

@@ -5,7 +5,7 @@
  */
 import { createHash, hash } from "node:crypto";
 import { type Digest, EMPTY_DIGEST, parseHex } from "../io/digest.ts";
-import { runToEnd } from "../io/limit.ts";
+import { eachLimited, runToEnd } from "../io/limit.ts";
 import type { Bucket } from "./bucket.ts";
 import { isAbsent } from "./s3-fault.ts";
 import type { BegunUpload, StoredPart } from "./sdk-client.ts";
@@ -17,19 +17,25 @@ const PARTS_AT_ONCE = 4;
 /** S3 has no more parts than this in an object. */
 const MAX_PARTS = 10_000;
 const MEBIBYTE = 1024 * 1024;
+/** Pages of unfinished uploads that are dropped in one go. */
+const MAX_ROUNDS = 1000;
 
 /** What an upload needs. */
 interface UploadSource {
   size: number;
   /** Of all bytes, signed. */
   digest: Digest;
+  /** What is there under the key is known to be wrong, whatever the storage says of it. */
+  isSuspect?: boolean;
+  /** Only hashes the bytes, and sends nothing. */
+  onlyCompare?: boolean;
   /** Fills a buffer with the bytes from a position on. Called in order, once for each part. */
   fill(position: number, into: Buffer): Promise<void>;
   /** Called with bytes that are hashed, in order, and whether they were sent. */
   progress?: (bytes: number, sent: boolean) => void;
 }
 
-/** How an upload ended: `written` and `there` mean that the object is what its digest says. */
+/** How an upload ended: `written` and `there` mean that the bytes are what their digest says. */
 type UploadEnd = { is: "written" | "there" } | { is: "differs"; digest: Digest };
 
 /** Memory for parts, used again. Whoever uploads makes one; uploads that share one run one after the other. */
@@ -64,6 +70,14 @@ export async function upload(
   buffers: PartBuffers,
 ): Promise<UploadEnd> {
   if (source.size <= PART_BYTES) return uploadAtOnce(bucket, key, source, buffers);
+  if (source.onlyCompare === true) return (await compare(source, buffers)).end;
+  // An earlier run may have finished it: the storage says what its parts were, and the medium what they must be.
+  const found = source.isSuspect === true ? undefined : await bucket.head(key);
+  if (found?.size === source.size && found.sha256 !== undefined) {
+    const { end, composite } = await compare(source, buffers);
+    if (end.is === "differs" || composite === found.sha256) return end;
+    source.progress?.(-source.size, false);
+  }
   const earlier = await unfinished(bucket, key);
   const end = await uploadInParts(bucket, key, source, buffers, earlier);
   // A storage drops unfinished uploads at some time, perhaps now: once more from the start.
@@ -73,7 +87,7 @@ export async function upload(
 async function uploadAtOnce(
   bucket: Bucket,
   key: string,
-  { size, digest, fill, progress }: UploadSource,
+  { size, digest, fill, progress, onlyCompare = false }: UploadSource,
   buffers: PartBuffers,
 ): Promise<UploadEnd> {
   const memory = buffers.take(size === 0 ? 1 : PART_BYTES);
@@ -82,11 +96,53 @@ async function uploadAtOnce(
     if (size > 0) await fill(0, bytes);
     const actual = size === 0 ? EMPTY_DIGEST : digestOfHex(hash("sha256", bytes, "hex"));
     if (actual !== digest) return { is: "differs", digest: actual };
-    await bucket.put(key, bytes);
-    progress?.(size, true);
-    return { is: "written" };
+    if (!onlyCompare) await bucket.put(key, bytes);
+    progress?.(size, !onlyCompare);
+    return { is: onlyCompare ? "there" : "written" };
   } finally {
     if (size > 0) buffers.give(memory);
+  }
+}
+
+/** Hashes all bytes, whole and by part; the composite is as a storage writes it. */
+async function compare(
+  { size, digest, fill, progress }: UploadSource,
+  buffers: PartBuffers,
+): Promise<{ end: UploadEnd; composite: string }> {
+  const partBytes = partBytesOf(size);
+  const memory = buffers.take(partBytes);
+  const whole = createHash("sha256");
+  const parts = createHash("sha256");
+  try {
+    for (let position = 0; position < size; position += partBytes) {
+      const bytes = memory.subarray(0, Math.min(partBytes, size - position));
+      await fill(position, bytes);
+      whole.update(bytes);
+      parts.update(hash("sha256", bytes, "buffer"));
+      progress?.(bytes.length, false);
+    }
+  } finally {
+    buffers.give(memory);
+  }
+  const actual = digestOfHex(whole.digest("hex"));
+  const end: UploadEnd = actual === digest ? { is: "there" } : { is: "differs", digest: actual };
+  return { end, composite: `${parts.digest("base64")}-${Math.ceil(size / partBytes)}` };
+}
+
+/** Drops the unfinished uploads of all keys that begin with `below`. */
+export async function dropUploads(bucket: Bucket, below: string): Promise<void> {
+  for (let round = 0; round < MAX_ROUNDS; round++) {
+    const begun = await bucket.attempt("list uploads of", below, (client, signal) =>
+      client.listUploads(bucket.fullKey(below), signal),
+    );
+    if (begun.length === 0) return;
+    await eachLimited(begun, PARTS_AT_ONCE, (of) =>
+      bucket.attempt("stop uploads of", below, async (client, signal) => {
+        await client.abortUpload(of, signal).catch((error: unknown) => {
+          if (!isAbsent(error)) throw error;
+        });
+      }),
+    );
   }
 }
 
@@ -102,7 +158,7 @@ async function unfinished(bucket: Bucket, key: string): Promise<Unfinished | und
     const found = await client.listUploads(bucket.fullKey(key), signal).catch((error: unknown) => {
       if (!isAbsent(error)) throw error;
     });
-    return found ?? [];
+    return (found ?? []).filter((it) => it.key === bucket.fullKey(key));
   });
   let best: Unfinished | undefined;
   for (const of of begun.sort((a, b) => (a.begun < b.begun ? 1 : -1)).slice(0, 4)) {

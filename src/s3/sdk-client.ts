@@ -50,6 +50,8 @@ export class SdkClient {
   readonly #bucket: string;
   readonly #client: S3Client;
   readonly #agents: { destroy(): void }[];
+  /** What the storage's clock said last, and when that was here; undefined before the first answer. */
+  clock: { there: number; here: number } | undefined;
 
   /** @param ca certificates (PEM) besides the usual ones */
   constructor({ bucket, endpoint, region }: S3Target, limits: { connectMs: number; idleMs: number }, ca?: string) {
@@ -81,6 +83,20 @@ export class SdkClient {
         return next(args);
       },
       { step: "build", name: "airferryBodyDigest", priority: "low" },
+    );
+    this.#watchClock();
+  }
+
+  #watchClock(): void {
+    this.#client.middlewareStack.add(
+      (next) => async (args) => {
+        const result = await next(args);
+        const { headers } = result.response as { headers?: Record<string, string> };
+        const there = Date.parse(headers?.date ?? "");
+        if (!Number.isNaN(there)) this.clock = { there, here: performance.now() };
+        return result;
+      },
+      { step: "deserialize", name: "airferryClock", priority: "low" },
     );
   }
 
@@ -161,13 +177,14 @@ export class SdkClient {
     return { number, size: body.length, etag: ETag ?? "", sha256: ChecksumSHA256 };
   }
 
-  /** The unfinished uploads of exactly this key. */
-  async listUploads(key: string, abortSignal: AbortSignal): Promise<BegunUpload[]> {
-    const input = { Bucket: this.#bucket, Prefix: key, MaxUploads: PAGE };
+  /** Unfinished uploads of keys that begin so, at most a page of them. */
+  async listUploads(prefix: string, abortSignal: AbortSignal): Promise<BegunUpload[]> {
+    const input = { Bucket: this.#bucket, Prefix: prefix, MaxUploads: PAGE };
     const { Uploads = [] } = await this.#client.send(new ListMultipartUploadsCommand(input), { abortSignal });
-    return Uploads.filter((it) => it.Key === key && it.UploadId !== undefined).map(({ UploadId, Initiated }) => ({
-      key,
-      id: UploadId ?? "",
+    const own = Uploads.filter((it) => it.Key?.startsWith(prefix) === true && it.UploadId !== undefined);
+    return own.map(({ Key = "", UploadId = "", Initiated }) => ({
+      key: Key,
+      id: UploadId,
       begun: Initiated?.toISOString() ?? "",
     }));
   }

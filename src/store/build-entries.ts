@@ -8,6 +8,7 @@ import { AirferryError } from "../errors.ts";
 import type { Digest } from "../io/digest.ts";
 import type { RangeJob, RangePart } from "../io/hash-worker.ts";
 import { eachLimited } from "../io/limit.ts";
+import { buildObject } from "./build-objects.ts";
 import { type CopyContext, copyWhole } from "./copy-entries.ts";
 import type { Store } from "./store.ts";
 
@@ -32,6 +33,12 @@ export async function buildEntries(recipes: readonly Recipe[], context: Omit<Cop
   const { store, incoming, committer } = context;
   for (const recipe of recipes) {
     const { digest, size, sources } = recipe;
+    if (store.bucket !== undefined) {
+      const isBuilt = await buildObject(recipe, store.bucket, context);
+      if (!isBuilt) throw new SourceDamage(recipe, await damagedOf(recipe, context));
+      store.addBlob(digest, size);
+      continue;
+    }
     const file = incoming.partFile(digest);
     const jobs = (position: number, length: number) => [jobOf(recipe, store, file, position, length)];
     const actual = await copyWhole(file, { size, digest, jobs }, context).catch(async (error: unknown) => {
@@ -70,6 +77,7 @@ export async function isRight(
   store: Store,
   pool: CopyContext["pool"],
 ): Promise<boolean> {
+  if (store.bucket !== undefined) return store.hasBlob(digest, size) && store.isRight(digest, size, pool);
   const file = store.blobPath(digest);
   if (statSync(file, { throwIfNoEntry: false })?.size !== size) return false;
   const read = await pool.hashFile(file, { length: size }).catch((error: unknown): { digest?: Digest } => {

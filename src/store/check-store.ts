@@ -3,6 +3,7 @@
  * digest, large ones by their pieces, so that all threads work on one. Takes no lock and changes nothing, so it runs
  * next to `serve`, and on a read-only store.
  */
+import { createHash, hash } from "node:crypto";
 import { existsSync, lstatSync } from "node:fs";
 import { lstat } from "node:fs/promises";
 import { join } from "node:path";
@@ -18,8 +19,8 @@ import { eachLimited } from "../io/limit.ts";
 import { describePieces, hasPieces, PIECE_BYTES, type PieceRun, pieceCount, pieceDigest, runsOf } from "../io/piece-digests.ts";
 import { BlobPieces } from "./blob-pieces.ts";
 import { streamFolder } from "./layout.ts";
-import { readRelease } from "./release-record.ts";
-import { openStore, type Store } from "./store.ts";
+import { withStore } from "./object-store.ts";
+import type { Store } from "./store.ts";
 import type { Release } from "./types.ts";
 
 interface CheckStoreOptions {
@@ -74,6 +75,8 @@ interface PieceStep extends PieceRun {
 
 type Fault = Pick<Problem, "code" | "message"> & { pieces?: PieceRun[] };
 
+/** Objects that are read at once: of each, up to 16 MiB are in memory. */
+const OBJECTS_AT_ONCE = 4;
 /** So many pieces are a step. */
 const STEP_PIECES = 64;
 
@@ -85,8 +88,12 @@ const SHOWN_ENTRIES = 3;
  * @throws {AirferryError} ERR_NOT_FOUND, ERR_STORE_INVALID when it is no store
  */
 export async function checkStore(dir: string, options: CheckStoreOptions = {}): Promise<StoreCheck> {
-  const store = await openStore(dir);
-  const report: StoreCheck = { ok: false, store: store.dir, releases: 0, blobs: { count: 0, size: 0 }, problems: [] };
+  return withStore(dir, (store) => checkOpenStore(store, options));
+}
+
+/** The same for a store that is open. */
+export async function checkOpenStore(store: Store, options: CheckStoreOptions = {}): Promise<StoreCheck> {
+  const report: StoreCheck = { ok: false, store: store.name, releases: 0, blobs: { count: 0, size: 0 }, problems: [] };
   const blobs = await neededBlobs(store, report);
   const total = blobs.reduce((sum, it) => sum + it.size, 0);
   report.blobs = { count: blobs.length, size: total };
@@ -102,8 +109,15 @@ export async function checkStore(dir: string, options: CheckStoreOptions = {}): 
     if (fault !== undefined && needed.length > 0) bad.push(problemOf(blob, fault, needed));
   };
   try {
+    if (store.bucket !== undefined) {
+      await store.loadBlobs();
+      const known = new BlobPieces();
+      await eachLimited(blobs, OBJECTS_AT_ONCE, async (blob) => {
+        add(blob, await checkObject(blob, await listsOf(blob, known), store, progress));
+      });
+    }
     const inPieces = new Map<NeededBlob, PieceStep["wrong"]>();
-    const steps = await stepsOf(blobs, inPieces);
+    const steps = store.bucket !== undefined ? [] : await stepsOf(blobs, inPieces);
     // One more than the threads, so that none waits for this one.
     await eachLimited(steps, pool.size + 1, async ({ blob, pieces }) => {
       if (pieces === undefined) add(blob, await checkBlob(blob, pool, progress));
@@ -128,13 +142,7 @@ async function stepsOf(
   for (const blob of blobs) {
     const found = lstatSync(blob.file, { throwIfNoEntry: false });
     const isWhole = found?.isFile() === true && found.size === blob.size;
-    const lists =
-      isWhole && hasPieces(blob.size)
-        ? await known.of(blob.digest, blob.size, blob.releases).catch((error: unknown) => {
-            // The list is among the documents that are checked: it is reported there.
-            if (!(error instanceof AirferryError)) throw error;
-          })
-        : undefined;
+    const lists = isWhole ? await listsOf(blob, known) : undefined;
     if (!lists) {
       steps.push({ blob });
       continue;
@@ -149,13 +157,23 @@ async function stepsOf(
   return steps;
 }
 
+/** What the pieces of a large blob may be; undefined if that is unknown, or the blob has none. */
+async function listsOf({ digest, size, releases }: NeededBlob, known: BlobPieces): Promise<Uint8Array[] | undefined> {
+  if (!hasPieces(size)) return undefined;
+  return known.of(digest, size, releases).catch((error: unknown) => {
+    // The list is among the documents that are checked: it is reported there.
+    if (!(error instanceof AirferryError)) throw error;
+    return undefined;
+  });
+}
+
 /** Every blob of every release and its bill of materials, once, ordered by digest, as blobs are on the disk. */
 async function neededBlobs(store: Store, report: StoreCheck): Promise<NeededBlob[]> {
   const blobs = new Map<string, NeededBlob>();
   for (const stream of await store.streams()) {
     for (const name of await store.releaseNames(stream)) {
       const folder = join(streamFolder(store.dir, stream), name);
-      const release = await readRelease(folder).catch((error: unknown) => {
+      const release = await store.release(stream, name).catch((error: unknown) => {
         if (!(error instanceof AirferryError)) throw error;
         if (existsSync(folder)) {
           report.problems.push({ code: error.code, path: folder, message: error.message, entries: [] });
@@ -183,6 +201,51 @@ async function neededBlobs(store: Store, report: StoreCheck): Promise<NeededBlob
     }
   }
   return [...blobs.values()].sort((a, b) => (a.digest < b.digest ? -1 : 1));
+}
+
+/** Returns what is wrong with a blob, or a document, in object storage. All of it is read. */
+async function checkObject(
+  { file, digest, size }: NeededBlob,
+  lists: readonly Uint8Array[] | undefined,
+  store: Store,
+  progress: (bytes: number) => void,
+): Promise<Fault | undefined> {
+  const { bucket } = store;
+  if (bucket === undefined) return undefined;
+  const key = file.slice(store.dir.length + 1);
+  try {
+    const found = await bucket.head(key);
+    if (found === undefined) return { code: "ERR_BUNDLE_INCOMPLETE", message: "missing" };
+    if (found.size !== size)
+      return { code: "ERR_SIZE_MISMATCH", message: `wrong size: expected ${size} bytes, got ${found.size}` };
+    const whole = createHash("sha256");
+    const wrong: number[] = [];
+    let first = 0;
+    for await (const bytes of bucket.read(key, size)) {
+      whole.update(bytes);
+      for (let at = 0; lists !== undefined && at < bytes.length; at += PIECE_BYTES, first++) {
+        const actual = hash("sha256", bytes.subarray(at, at + PIECE_BYTES), "buffer");
+        if (!lists.some((list) => isSame(actual, pieceDigest(list, first)))) wrong.push(first);
+      }
+      progress(bytes.length);
+    }
+    const actual = `sha256:${whole.digest("hex")}`;
+    const pieces = runsOf(wrong);
+    if (actual === digest && wrong.length === 0) return undefined;
+    if (actual === digest) return wrongList();
+    const message = `digest mismatch: expected ${digest}, got ${actual}`;
+    if (wrong.length === 0) return { code: "ERR_DIGEST_MISMATCH", message };
+    return { code: "ERR_DIGEST_MISMATCH", message: `${message}; damaged in ${describePieces(pieces)}`, pieces };
+  } catch (error) {
+    // One that is gone is a finding; a storage that does not answer is none.
+    if (!(error instanceof AirferryError) || error.code !== "ERR_NOT_FOUND") throw error;
+    return { code: "ERR_BUNDLE_INCOMPLETE", message: "missing" };
+  }
+}
+
+function wrongList(): Fault {
+  const message = `it is right, but the digests of its pieces in ${PIECES_NAME} are wrong`;
+  return { code: "ERR_BUNDLE_INVALID", message };
 }
 
 /** Returns what is wrong with one blob; undefined when it is good. */
@@ -243,10 +306,7 @@ function isSame(a: Uint8Array, b: Uint8Array): boolean {
 /** What the digest of the whole says of a blob with wrong pieces: a signer may be wrong about the pieces. */
 async function confirm(blob: NeededBlob, wrong: number[], pool: HashPool): Promise<Fault | undefined> {
   const fault = await checkBlob(blob, pool, () => {});
-  if (fault === undefined) {
-    const message = `it is right, but the digests of its pieces in ${PIECES_NAME} are wrong`;
-    return { code: "ERR_BUNDLE_INVALID", message };
-  }
+  if (fault === undefined) return wrongList();
   const pieces = runsOf(wrong.sort((a, b) => a - b));
   return { ...fault, message: `${fault.message}; damaged in ${describePieces(pieces)}`, pieces };
 }

@@ -44,9 +44,8 @@ type Standing = "new" | "again" | "back";
 export async function standingOf(store: Store, inventory: Inventory, digest: string): Promise<Standing> {
   const { stream, epoch, serial } = inventory;
   const floor = await store.floor(stream);
-  const folder = join(streamFolder(store.dir, stream), releaseName(epoch, serial));
   const sameAsFloor = floor !== undefined && floor.epoch === epoch && floor.serial === serial;
-  const known = await knownDigest(folder, sameAsFloor ? floor.digest : undefined);
+  const known = await knownDigest(store, inventory, sameAsFloor ? floor.digest : undefined);
   for (const other of [known, sameAsFloor ? floor.digest : undefined]) {
     if (other === undefined || other === digest) continue;
     throw new AirferryError(
@@ -66,7 +65,12 @@ export async function standingOf(store: Store, inventory: Inventory, digest: str
 }
 
 /** The digest of this folder's release; for a damaged record from the floor or from what is left of it. */
-async function knownDigest(folder: string, floor: string | undefined): Promise<string | undefined> {
+async function knownDigest(
+  store: Store,
+  { stream, epoch, serial }: Inventory,
+  floor: string | undefined,
+): Promise<string | undefined> {
+  const folder = await store.recordFolder(stream, releaseName(epoch, serial));
   if (!existsSync(folder)) return undefined;
   const release = await readRelease(folder).catch(() => undefined);
   return release?.digest ?? floor ?? (await readImport(folder).catch(() => undefined))?.digest;
@@ -77,7 +81,7 @@ export async function importRelease(store: Store, incoming: Incoming, parts: Rel
   const { stream, epoch, serial } = parts.inventory;
   const name = releaseName(epoch, serial);
   const releases = streamFolder(store.dir, stream);
-  const target = join(releases, name);
+  const target = await store.recordFolder(stream, name);
   try {
     await makeFolder(releases);
     if (!(await isWhole(target, parts))) {

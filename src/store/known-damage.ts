@@ -9,20 +9,20 @@ import { syncPath, writeAtomic } from "../io/atomic.ts";
 import type { Digest } from "../io/digest.ts";
 import { digestSchema, parseNote } from "../io/own-file.ts";
 
-const FILE = "damaged.json";
+export const DAMAGED_FILE = "damaged.json";
 
 const schema = z.strictObject({ damaged: z.array(digestSchema) });
 
 /** The blobs of a store that were damaged when it was last checked. */
 export async function readKnownDamage(dir: string): Promise<Set<Digest>> {
-  const text = await readFile(join(dir, FILE), "utf8").catch(() => undefined);
+  const text = await readFile(join(dir, DAMAGED_FILE), "utf8").catch(() => undefined);
   return new Set(text === undefined ? [] : parseNote(schema, text)?.damaged);
 }
 
 /** Replaces the list, durably; the caller holds the lock of the store. */
 export async function writeKnownDamage(dir: string, damaged: Iterable<Digest>): Promise<void> {
   const list = [...damaged].sort();
-  if (list.length > 0) return writeAtomic(join(dir, FILE), `${JSON.stringify({ damaged: list })}\n`);
-  await rm(join(dir, FILE), { force: true });
+  if (list.length > 0) return writeAtomic(join(dir, DAMAGED_FILE), `${JSON.stringify({ damaged: list })}\n`);
+  await rm(join(dir, DAMAGED_FILE), { force: true });
   await syncPath(dir);
 }

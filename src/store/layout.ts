@@ -31,6 +31,11 @@ export function blobPathIn(dir: string, digest: Digest): string {
   return join(dir, "blobs", "sha256", hex.slice(0, 2), hex);
 }
 
+/** Key of a blob in object storage, below the store's prefix. */
+export function blobKey(digest: Digest): string {
+  return blobPathIn("", digest);
+}
+
 /** Folder name of a release: its serial in six digits, prefixed with the epoch once it was raised. */
 export function releaseName(epoch: number, serial: number): string {
   const digits = String(serial).padStart(6, "0");

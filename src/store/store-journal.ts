@@ -19,7 +19,7 @@ import { shellWord } from "../io/shell.ts";
 import { formatUtcTime } from "../io/utc-time.ts";
 import { VERSION } from "../version.ts";
 import { formatLine, type JournalEntry, MAX_LINE_BYTES, NO_LINE, readJournal } from "./journal-line.ts";
-import { JOURNAL_FILE, releaseName, streamFolder, TRUST_FOLDER } from "./layout.ts";
+import { JOURNAL_FILE, releaseName, TRUST_FOLDER } from "./layout.ts";
 import { readImport } from "./release-record.ts";
 import type { Store } from "./store.ts";
 
@@ -122,12 +122,15 @@ export async function recordFailure(
 ): Promise<void> {
   // Another process is writing, or the command was wrong: nothing was tried.
   if (!(error instanceof AirferryError) || error.code === "ERR_USAGE" || error.code === "ERR_BUSY") return;
+  // Whatever keeps a bucket from being read or written keeps its journal from it too.
+  if (error.code === "ERR_OBJECT_STORAGE") return;
   const { code, message } = error;
   const result = ERROR_CODES[code] === EXIT.refused ? "refused" : "failed";
   try {
     const lock = await store.lock();
     try {
-      await recordDeed(store, { ...deed, result, code, message }, options);
+      await recordDeed(store, { ...deed, result, code, message: store.shown(message) }, options);
+      await store.save();
     } finally {
       await lock.release();
     }
@@ -194,7 +197,7 @@ export async function whatHasNoLine(store: Store, state: JournalState): Promise<
     for (const name of await store.releaseNames(stream)) {
       there.add(`${stream}/${name}`);
       if (state.releases.has(`${stream}/${name}`)) continue;
-      const record = await readImport(join(streamFolder(store.dir, stream), name)).catch(() => undefined);
+      const record = await readImport(await store.recordFolder(stream, name)).catch(() => undefined);
       found.push({
         action: "found",
         result: "appeared",

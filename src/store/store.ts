@@ -3,17 +3,19 @@
  * never change once they have their names, and `current` is replaced atomically.
  */
 import { type Dirent, lstatSync } from "node:fs";
-import { lstat, readdir, readFile, stat } from "node:fs/promises";
+import { lstat, readdir, readFile, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { z } from "zod";
 import { AirferryError } from "../errors.ts";
 import { ifThere, ioError, makeFolder, writeAtomic } from "../io/atomic.ts";
 import { type Digest, parseHex } from "../io/digest.ts";
+import type { HashPool } from "../io/hash-pool.ts";
 import { digestSchema, parseOwn } from "../io/own-file.ts";
 import { isStreamName } from "../io/path-grammar.ts";
 import { hasPieces } from "../io/piece-digests.ts";
 import { type HeldLock, takeLock } from "../io/process-lock.ts";
 import { shellWord } from "../io/shell.ts";
+import type { Bucket } from "../s3/bucket.ts";
 import { isS3Name } from "../s3/s3-target.ts";
 import { BlobPieces } from "./blob-pieces.ts";
 import {
@@ -55,8 +57,65 @@ export class Store implements StoreReader {
   readonly #pieces = new BlobPieces();
   faults: readonly ReleaseFault[] = [];
 
-  constructor(dir: string) {
+  /** As the operator names it: a folder, or `s3://…`. */
+  readonly name: string;
+  /** Where it is object storage: its documents are mirrored in `dir`, its blobs are not. */
+  readonly bucket: Bucket | undefined = undefined;
+
+  constructor(dir: string, name = dir) {
     this.dir = dir;
+    this.name = name;
+  }
+
+  /** Gives back what it holds; a folder holds nothing. */
+  async close(): Promise<void> {}
+
+  /**
+   * Makes what was written to its documents under the lock the state of the store. A folder has it already.
+   * @throws {AirferryError} ERR_BUSY when the lock was lost, and nothing more may be written
+   */
+  async save(): Promise<void> {}
+
+  /** A message, an error or a report with the names that an operator knows. */
+  shown<T>(value: T): T {
+    return value;
+  }
+
+  /** Folder of a release's record, with the documents in it. */
+  async recordFolder(stream: string, name: string): Promise<string> {
+    return join(streamFolder(this.dir, stream), name);
+  }
+
+  /** Reads the record of a release. @throws {AirferryError} as {@link readRelease} */
+  async release(stream: string, name: string): Promise<Release> {
+    return readRelease(await this.recordFolder(stream, name));
+  }
+
+  /** Learns which blobs there are, before {@link hasBlob} is asked. A folder is looked at each time. */
+  async loadBlobs(): Promise<void> {}
+
+  /** Drops what was uploaded of objects that are not complete; a folder has its quarantine for that. */
+  async dropUploads(): Promise<void> {}
+
+  /** Removes blobs that no release needs. */
+  async removeBlobs(digests: readonly Digest[]): Promise<void> {
+    for (const it of digests) await rm(this.blobPath(it), { force: true });
+  }
+
+  /**
+   * Whether a blob is what its name says: by its bytes, or, where it is object storage and unless `deep`, by the
+   * checksum that the storage compared when it was written.
+   */
+  async isRight(digest: Digest, size: number, pool: HashPool, _deep = true): Promise<boolean> {
+    return (await pool.hashFile(this.blobPath(digest), { length: size })).digest === digest;
+  }
+
+  /** Notes a blob that exists from now on. A folder is looked at each time. */
+  addBlob(_digest: Digest, _size: number): void {}
+
+  /** Makes room for the right bytes of a blob. */
+  async dropBlob(digest: Digest): Promise<void> {
+    await rm(this.blobPath(digest), { force: true });
   }
 
   blobPath(digest: Digest): string {
@@ -86,7 +145,7 @@ export class Store implements StoreReader {
     const vouched = new Set<Digest>();
     for (const stream of await this.streams()) {
       for (const name of await this.releaseNames(stream)) {
-        const release = await readRelease(join(streamFolder(this.dir, stream), name)).catch((error: unknown) => {
+        const release = await this.release(stream, name).catch((error: unknown) => {
           if (!(error instanceof AirferryError)) throw error;
         });
         for (const it of release?.inventory.entries ?? []) vouched.add(it.digest);
@@ -164,7 +223,7 @@ export class Store implements StoreReader {
   async hasRelease(digest: Digest): Promise<boolean> {
     for (const stream of await this.streams()) {
       for (const name of await this.releaseNames(stream)) {
-        const release = await readRelease(join(streamFolder(this.dir, stream), name)).catch((error: unknown) => {
+        const release = await this.release(stream, name).catch((error: unknown) => {
           if (!(error instanceof AirferryError)) throw error;
         });
         if (release?.digest === digest) return true;
@@ -244,7 +303,7 @@ export class Store implements StoreReader {
         );
       }
       try {
-        return await readRelease(folder);
+        return await this.release(stream, name);
       } catch (error) {
         // Since the name was read, a newer release may have arrived and the old one may have been pruned.
         const gone = error instanceof AirferryError && error.code === "ERR_NOT_FOUND";

@@ -3,7 +3,7 @@
 import { AirferryError, EXIT } from "../../errors.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import { shellWord } from "../../io/shell.ts";
-import { positive, type Register, storeOption, trustFiles, trustOption, withGlobals } from "../command.ts";
+import { ANY_STORE, positive, type Register, storeOption, trustFiles, trustOption, withGlobals } from "../command.ts";
 import { interruptible } from "../signals.ts";
 
 interface FsckFlags {
@@ -23,7 +23,7 @@ export const fsckCommand: Register = (program, run) => {
         "piece; volumes may be missing or damaged there. What is still damaged is noted in the store: unpack then writes\n" +
         "it again from the next bundle that has it. Servers of the store keep running.",
     )
-    .addOption(storeOption())
+    .addOption(storeOption(ANY_STORE))
     .option("--repair-from <bundle...>", "folders of bundles to repair from, sets of media in any order")
     .addOption(trustOption())
     .option("--threshold <n>", "how many distinct trusted keys must have signed each bundle (default: 1)", positive)

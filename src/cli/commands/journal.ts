@@ -5,7 +5,7 @@ import { AirferryError } from "../../errors.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import { shellWord } from "../../io/shell.ts";
 import type { JournalEntry } from "../../store/journal-line.ts";
-import { positive, type Register, storeOption, withGlobals } from "../command.ts";
+import { ANY_STORE, positive, type Register, storeOption, withGlobals } from "../command.ts";
 import type { Output } from "../output.ts";
 import { formatTable } from "../table.ts";
 
@@ -28,7 +28,7 @@ export const journalCommand: Register = (program, run) => {
         "`verify` checks them and prints the digest of the last line. Write that on paper: with --expect it is found later,\n" +
         "unless lines were removed from the end or all were written again. `show` prints the lines.",
     )
-    .addOption(storeOption())
+    .addOption(storeOption(ANY_STORE))
     .option("--expect <digest>", "verify: a line with this digest has to be there, as written on paper")
     .option("--last <n>", "show: only the newest lines", positive)
     .addHelpText(

@@ -2,7 +2,7 @@
 
 import { formatBytes, plural } from "../../io/format.ts";
 import { shellWord } from "../../io/shell.ts";
-import { positive, type Register, storeOption, withGlobals } from "../command.ts";
+import { ANY_STORE, positive, type Register, storeOption, withGlobals } from "../command.ts";
 
 export const pruneCommand: Register = (program, run) => {
   withGlobals(program.command("prune"))
@@ -10,7 +10,7 @@ export const pruneCommand: Register = (program, run) => {
     .description(
       "Keeps the newest releases of each stream, including the served one, and removes the others and their blobs.",
     )
-    .addOption(storeOption())
+    .addOption(storeOption(ANY_STORE))
     .requiredOption("--keep <n>", "releases to keep of each stream", positive)
     .option("--incoming", "drop unfinished imports too")
     .option("--dry-run", "only report what would be removed")

@@ -2,7 +2,7 @@
 import { AirferryError } from "../../errors.ts";
 import { plural } from "../../io/format.ts";
 import { shellWord } from "../../io/shell.ts";
-import { keyOption, type Register, storeOption, withGlobals } from "../command.ts";
+import { ANY_STORE, keyOption, type Register, storeOption, withGlobals } from "../command.ts";
 import { passphrase } from "../passphrase.ts";
 import { interruptible } from "../signals.ts";
 
@@ -24,7 +24,7 @@ export const receiptCommand: Register = (program, run) => {
       "Writes a small signed text for airferry pack --for: streams, serials and digests that came from there, nothing else, so\n" +
         "that it can be read before it crosses back. With --short prints a line for each stream that can be read over the phone.",
     )
-    .addOption(storeOption())
+    .addOption(storeOption(ANY_STORE))
     .option("--out <file>", "the receipt; its signature is written beside it, as FILE.sigstore.json")
     .option("--short", "print the short form, which needs no key")
     .addOption(keyOption("private key of this side to sign with"))

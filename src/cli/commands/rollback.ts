@@ -1,7 +1,7 @@
 /** `airferry rollback`: serves an older release again that is still in the store. */
 
 import { shellWord } from "../../io/shell.ts";
-import { type Register, storeOption, withGlobals } from "../command.ts";
+import { ANY_STORE, type Register, storeOption, withGlobals } from "../command.ts";
 
 export const rollbackCommand: Register = (program, run) => {
   withGlobals(program.command("rollback"))
@@ -11,7 +11,7 @@ export const rollbackCommand: Register = (program, run) => {
         "nothing is removed: --to a newer serial goes forward again. Running servers switch within a second; downloads\n" +
         "that have begun finish from the release they began with. Bundles that unpack refuses as too old stay refused.",
     )
-    .addOption(storeOption())
+    .addOption(storeOption(ANY_STORE))
     .option("--stream <stream>", "which stream, if the store has several")
     .option("--to <serial>", "the serial to serve (default: the one before the served one)")
     .addHelpText(

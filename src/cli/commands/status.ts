@@ -4,7 +4,7 @@ import { AirferryError, EXIT } from "../../errors.ts";
 import { attestationText } from "../../io/attestation-text.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import { shellWord } from "../../io/shell.ts";
-import { type Register, storeOption, withGlobals } from "../command.ts";
+import { ANY_STORE, type Register, storeOption, withGlobals } from "../command.ts";
 import type { Output } from "../output.ts";
 import { interruptible } from "../signals.ts";
 import { formatTable } from "../table.ts";
@@ -16,7 +16,7 @@ export const statusCommand: Register = (program, run) => {
       "Shows streams and releases of a store, their age and signers, and bundles whose media are incomplete.\n" +
         "With --check every blob of every release is read and compared with its signed digest. Takes no lock, changes nothing.",
     )
-    .addOption(storeOption())
+    .addOption(storeOption(ANY_STORE))
     .option("--check", "hash everything and report what is damaged or missing")
     .addHelpText(
       "after",
@@ -78,9 +78,8 @@ async function show(store: string, output: Output): Promise<number> {
     output.print(
       `unfinished: ${it.stream} ${it.serial}, still to come: ${it.missing.join(", ") || "what the store lacks, or a rerun"}`,
     );
-  output.print(
-    `${plural(report.blobs.count, "blob")}, ${formatBytes(report.blobs.size)}; ${formatBytes(report.freeBytes)} free`,
-  );
+  const free = report.freeBytes === null ? "" : `; ${formatBytes(report.freeBytes)} free`;
+  output.print(`${plural(report.blobs.count, "blob")}, ${formatBytes(report.blobs.size)}${free}`);
   if (rows.length > 0) output.print("* is served");
   const { problems } = report;
   if (problems.length === 0) return EXIT.done;

@@ -8,6 +8,7 @@ import { formatBytes, plural } from "../../io/format.ts";
 import { shellWord, shellWords } from "../../io/shell.ts";
 import type { UnpackReport } from "../../unpack.ts";
 import {
+  ANY_STORE,
   positive,
   type Register,
   ROOT_NOTE,
@@ -49,7 +50,7 @@ export const unpackCommand: Register = (program, run) => {
     )
     .addOption(trustOption())
     .option("--threshold <n>", "how many distinct trusted keys must have signed (default: 1)", positive)
-    .addOption(storeOption())
+    .addOption(storeOption(ANY_STORE))
     .option("--allow-rollback", "accept an older serial as current")
     .option(
       "--scan <command>",
@@ -63,17 +64,17 @@ export const unpackCommand: Register = (program, run) => {
     .addOption(userOption())
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry unpack /mnt/usb/rocky-9-000001 --trust site.pub --store /srv/airferry\n  airferry unpack /mnt/disc1 --trust site.pub --store /srv/airferry   # then disc2, in any order\n  airferry unpack /mnt/usb/rocky-9-000001 --trust sha256:FINGERPRINT --store /srv/airferry   # first import with a trust root\n  airferry unpack - --trust site.pub --store /srv/airferry < /dev/nst0   # of pack --stream\n\nAIRFERRY_TRUST and AIRFERRY_STORE replace the flags.\nExit status: 0 done, 1 failed, 2 usage, 3 refused, 5 good so far, more media to come, 130 interrupted.",
+      "\nExamples:\n  airferry unpack /mnt/usb/rocky-9-000001 --trust site.pub --store /srv/airferry\n  airferry unpack /mnt/disc1 --trust site.pub --store /srv/airferry   # then disc2, in any order\n  airferry unpack /mnt/usb/rocky-9-000001 --trust sha256:FINGERPRINT --store /srv/airferry   # first import with a trust root\n  airferry unpack - --trust site.pub --store /srv/airferry < /dev/nst0   # of pack --stream\n  airferry unpack /mnt/usb/rocky-9-000001 --trust site.pub --store 's3://airferry/site?endpoint=https://s3.site.example'\n\nAIRFERRY_TRUST and AIRFERRY_STORE replace the flags.\nExit status: 0 done, 1 failed, 2 usage, 3 refused, 5 good so far, more media to come, 130 interrupted.",
     )
     .action((bundles: string[], flags: UnpackFlags, command) =>
       run(command.opts(), async (output) => {
         const { hasTrustRoot, unpack, unpackStream } = await import("../../unpack.ts");
         const command = `airferry unpack ${shellWords(bundles)} --store ${shellWord(flags.store)}`;
         // A store that has a trust root needs no other word.
-        const trust = hasTrustRoot(flags.store) ? trustFiles(flags.trust) : requireTrust(flags.trust, command);
+        const trust = (await hasTrustRoot(flags.store)) ? trustFiles(flags.trust) : requireTrust(flags.trust, command);
         if (flags.user !== undefined) {
           const account = await findAccount(flags.user);
-          if (isRoot()) await giveFolder(flags.store, account);
+          if (isRoot() && !/^s3:/i.test(flags.store)) await giveFolder(flags.store, account);
           becomeAccount(account);
         } else if (isRoot()) output.note(ROOT_NOTE);
         const progress = output.progress("unpacking");

@@ -1,0 +1,178 @@
+/** unpack into object storage that fails, is full, is gone for a while, or that others write to as well. */
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import t from "tap";
+import { AirferryError } from "../src/errors.ts";
+import { openBucket } from "../src/s3/bucket.ts";
+import { parseS3Target } from "../src/s3/s3-target.ts";
+import { checkStore } from "../src/store/check-store.ts";
+import { unpack } from "../src/unpack.ts";
+import { makeBundle, makeKey, noise, sampleFiles } from "./fixtures/bundle-maker.ts";
+import { needs } from "./fixtures/clients.ts";
+import { scratch } from "./fixtures/program.ts";
+import { startFaultyProxy } from "./fixtures/s3-faults.ts";
+import { startGateway } from "./fixtures/s3-gateway.ts";
+import { holds } from "./fixtures/unpacked.ts";
+
+const hasGateway = needs(t, "versitygw");
+const root = scratch(t);
+const gateway = hasGateway ? await startGateway(join(root, "gateway")) : undefined;
+const proxy = gateway && (await startFaultyProxy(gateway.endpoint));
+t.teardown(() => proxy?.close());
+t.teardown(() => gateway?.stop());
+Object.assign(process.env, gateway?.env);
+const key = makeKey();
+const keyFile = join(root, "key.pub");
+const trust = [keyFile];
+writeFileSync(keyFile, key.pem);
+const files: Record<string, Buffer> = {
+  ...sampleFiles(),
+  "files/copy-of-513": noise(513, 4),
+  "isos/copy.iso": noise(3_300_000, 8),
+  "isos/large.iso": noise(17_500_000, 9),
+};
+let count = 0;
+const fresh = (name: string) => join(root, `${name}-${count++}`);
+/** The name of a new store, and the folder in which the gateway keeps its objects. */
+function freshStore(through = gateway?.endpoint): { store: string; folder: string } {
+  const prefix = `st-${count++}/deep`;
+  return { store: gateway?.name(prefix, through) ?? "", folder: join(gateway?.data ?? "", "airferry", prefix) };
+}
+async function refused(work: Promise<unknown>): Promise<AirferryError> {
+  const error = await work.then(
+    () => new Error("no error"),
+    (it: unknown) => it,
+  );
+  if (error instanceof AirferryError) return error;
+  throw error;
+}
+
+t.test("two unpacks at once: one is told to wait, and neither loses a release", { skip: !hasGateway }, async (t) => {
+  const { store, folder } = freshStore();
+  const bundles = [1, 2, 3].map((serial) => {
+    const bundle = fresh("bundle");
+    const stream = serial === 3 ? "other" : "test";
+    makeBundle(bundle, {
+      files: { "isos/x.iso": noise(3_000_000, serial) },
+      keys: [key],
+      serial,
+      spoil: (it) => {
+        it.stream = stream;
+      },
+    });
+    return bundle;
+  });
+  let waiting = bundles;
+  for (let round = 0; waiting.length > 0; round++) {
+    const results = await Promise.allSettled(waiting.map((it) => unpack([it], { trust, store })));
+    const isBusy = (it: PromiseSettledResult<unknown>) =>
+      it.status === "rejected" && (it.reason as AirferryError).code === "ERR_BUSY";
+    t.notOk(results.every(isBusy), "at least one gets its turn");
+    for (const it of results) if (it.status === "rejected") t.match(it.reason, { code: /ERR_BUSY|ERR_ROLLBACK/ });
+    waiting = waiting.filter((_, at) => {
+      const result = results[at];
+      return result?.status === "rejected" && (result.reason as AirferryError).code === "ERR_BUSY";
+    });
+    if (round > 5) break;
+  }
+  t.equal(readFileSync(join(folder, "releases/test/current"), "utf8"), "000002\n");
+  t.equal(readFileSync(join(folder, "releases/other/current"), "utf8"), "000003\n");
+  t.match(await checkStore(folder), { ok: true });
+  const lines = readFileSync(join(folder, "journal.jsonl"), "utf8").trim().split("\n");
+  t.same(new Set(lines.map((it) => JSON.parse(it).n)).size, lines.length);
+});
+
+t.test("a lock that was lost stops the writer before anything becomes visible", { skip: !hasGateway }, async (t) => {
+  const { store, folder } = freshStore();
+  const bundle = fresh("bundle");
+  makeBundle(bundle, { files, keys: [key] });
+  const bucket = await openBucket(parseS3Target(store));
+  t.teardown(() => bucket.close());
+  let stolen: Promise<string> | undefined;
+  const error = await refused(
+    unpack([bundle], {
+      trust,
+      store,
+      progress: () => {
+        // As another process does that takes it for gone.
+        stolen ??= bucket.put("lock", Buffer.from("{}"));
+      },
+    }),
+  );
+  t.match(error, { code: "ERR_BUSY" });
+  t.ok(stolen);
+  t.notOk(existsSync(join(folder, "releases/test/current")));
+});
+
+t.test("a storage that fails for a moment changes nothing", { skip: !hasGateway }, async (t) => {
+  if (proxy === undefined) return;
+  const { store, folder } = freshStore(proxy.endpoint);
+  const bundle = fresh("bundle");
+  makeBundle(bundle, { files, keys: [key], volumeSize: 5_000_000 });
+  proxy.fault = (_, n) =>
+    n % 7 === 0
+      ? { status: 503 }
+      : n % 11 === 0
+        ? { loseAnswer: true }
+        : n % 13 === 0
+          ? { cutAfter: 5 }
+          : n % 17 === 0
+            ? { reset: true }
+            : undefined;
+  t.match(await unpack([bundle], { trust, store }), { complete: true });
+  proxy.fault = () => undefined;
+  t.equal(await holds(folder, files), true);
+  t.match(await checkStore(folder), { ok: true });
+});
+
+t.test(
+  "a gateway that goes away for a while is waited for; one that stays away is named",
+  { skip: !hasGateway },
+  async (t) => {
+    if (gateway === undefined) return;
+    const { store, folder } = freshStore();
+    const bundle = fresh("bundle");
+    makeBundle(bundle, { files, keys: [key] });
+    let away: Promise<void> | undefined;
+    const report = unpack([bundle], {
+      trust,
+      store,
+      progress: () => {
+        away ??= gateway
+          .stop()
+          .then(() => new Promise<void>((done) => setTimeout(done, 700)))
+          .then(() => gateway.start());
+      },
+    });
+    t.match(await report, { complete: true });
+    await away;
+    t.equal(await holds(folder, files), true);
+    await gateway.stop();
+    const nowhere = store;
+    const bucket = await openBucket(parseS3Target(nowhere), { patienceMs: 300 });
+    t.match(await refused(bucket.head("current")), { code: "ERR_OBJECT_STORAGE", message: /ECONNREFUSED/ });
+    bucket.close();
+    await gateway.start();
+  },
+);
+
+t.test("a storage that is full is named, and a rerun finishes when it has room", { skip: !hasGateway }, async (t) => {
+  if (process.getuid?.() !== 0) return t.pass("tmpfs", { skip: "only root may mount a small tmpfs" });
+  const dir = fresh("full");
+  const data = join(dir, "data");
+  mkdirSync(data, { recursive: true });
+  const mount = (...options: string[]) => spawnSync("mount", ["-t", "tmpfs", "-o", ...options]).status === 0;
+  if (!mount("size=14m", "tmpfs", data)) return t.pass("tmpfs", { skip: "mounting is not allowed here" });
+  t.teardown(() => spawnSync("umount", ["-l", data]));
+  const small = await startGateway(dir, { data });
+  t.teardown(() => small.stop());
+  const bundle = fresh("bundle");
+  makeBundle(bundle, { files, keys: [key] });
+  const store = small.name("st");
+  const error = await refused(unpack([bundle], { trust, store }));
+  t.match(error, { code: "ERR_SPACE", hint: /run the same command to resume/ });
+  t.ok(mount("remount,size=200m", data));
+  t.match(await unpack([bundle], { trust, store }), { complete: true });
+  t.equal(await holds(join(data, "airferry/st"), files), true);
+});

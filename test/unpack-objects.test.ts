@@ -1,0 +1,134 @@
+/** unpack into object storage: what is in the bucket is a store, byte for byte; older releases, damage, sets of media. */
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import t from "tap";
+import { AirferryError } from "../src/errors.ts";
+import { checkStore } from "../src/store/check-store.ts";
+import { unpack } from "../src/unpack.ts";
+import { makeBundle, makeKey, noise, sampleFiles, sha256 } from "./fixtures/bundle-maker.ts";
+import { flip } from "./fixtures/bundle-tamper.ts";
+import { needs } from "./fixtures/clients.ts";
+import { scratch } from "./fixtures/program.ts";
+import { startGateway } from "./fixtures/s3-gateway.ts";
+import { blobsOf, holds } from "./fixtures/unpacked.ts";
+
+const hasGateway = needs(t, "versitygw");
+const root = scratch(t);
+const gateway = hasGateway ? await startGateway(join(root, "gateway")) : undefined;
+t.teardown(() => gateway?.stop());
+Object.assign(process.env, gateway?.env);
+const key = makeKey();
+const keyFile = join(root, "key.pub");
+const trust = [keyFile];
+writeFileSync(keyFile, key.pem);
+const files: Record<string, Buffer> = {
+  ...sampleFiles(),
+  "files/copy-of-513": noise(513, 4),
+  "isos/copy.iso": noise(3_300_000, 8),
+  "isos/large.iso": noise(17_500_000, 9),
+};
+let count = 0;
+const fresh = (name: string) => join(root, `${name}-${count++}`);
+/** The name of a new store, and the folder in which the gateway keeps its objects. */
+function freshStore(): { store: string; folder: string } {
+  const prefix = `st-${count++}/deep`;
+  return { store: gateway?.name(prefix) ?? "", folder: join(gateway?.data ?? "", "airferry", prefix) };
+}
+async function refused(work: Promise<unknown>): Promise<AirferryError> {
+  const error = await work.then(
+    () => new Error("no error"),
+    (it: unknown) => it,
+  );
+  if (error instanceof AirferryError) return error;
+  throw error;
+}
+
+t.test(
+  "unpack() takes a bundle into a bucket, where it is a store; again is no work",
+  { skip: !hasGateway },
+  async (t) => {
+    const bundle = fresh("bundle");
+    const { store, folder } = freshStore();
+    const notes = { "BOM.html": noise(2_500_000, 5), "BOM.cdx.json": noise(10, 6) };
+    const { digest } = makeBundle(bundle, { files, keys: [key], volumeSize: 5_000_000, notes });
+    let last = 0;
+    let total = 0;
+    const report = await unpack([bundle], { trust, store, progress: (done, all) => ([last, total] = [done, all]) });
+    t.match(report, { complete: true, already: false, stream: "test", serial: 1, digest });
+    t.equal(last, total);
+    t.equal(await holds(folder, files), true);
+    t.match(await checkStore(folder), { ok: true, releases: 1 });
+    t.same(readdirSync(join(folder, "releases/test/000001")).sort(), [
+      "BOM.cdx.json",
+      "BOM.html",
+      "SHA256SUMS",
+      "airferry.json",
+      "data.pieces",
+      "import.json",
+      "signatures",
+      "trust",
+    ]);
+    t.equal(readFileSync(join(folder, "journal.jsonl"), "utf8").trim().split("\n").length, 1);
+    t.notOk(existsSync(join(folder, "incoming")) && readdirSync(join(folder, "incoming")).length > 0);
+    t.match(await unpack([bundle], { trust, store }), { complete: true, already: true, written: 0 });
+    t.same(
+      readdirSync(tmpdir()).filter((it) => it.startsWith(`airferry-s3-${process.pid}-`)),
+      [],
+      "the work folder is gone",
+    );
+  },
+);
+
+t.test("unpack() brings a second release, and refuses an older one", { skip: !hasGateway }, async (t) => {
+  const { store, folder } = freshStore();
+  const bundles = [1, 2].map((serial) => {
+    const bundle = fresh("bundle");
+    makeBundle(bundle, { files: { ...sampleFiles(), "files/n": noise(100, serial) }, keys: [key], serial });
+    return bundle;
+  });
+  const [first = "", second = ""] = bundles;
+  await unpack([first], { trust, store });
+  const { written } = await unpack([second], { trust, store });
+  t.equal(written, 100, "only what is new is sent");
+  const back = await refused(unpack([first], { trust, store }));
+  t.match(back, { code: "ERR_ROLLBACK" });
+  t.notMatch(`${back.message} ${back.hint}`, tmpdir());
+  t.equal(readFileSync(join(folder, "releases/test/current"), "utf8"), "000002\n");
+  t.match(await unpack([first], { trust, store, allowRollback: true }), { complete: true });
+  t.equal(readFileSync(join(folder, "releases/test/current"), "utf8"), "000001\n");
+  const lines = readFileSync(join(folder, "journal.jsonl"), "utf8").trim().split("\n");
+  t.same(
+    lines.map((it) => JSON.parse(it).result),
+    ["done", "done", "refused", "done"],
+  );
+});
+
+t.test(
+  "a damaged bundle is refused, nothing wrong is there, and a good copy finishes it",
+  { skip: !hasGateway },
+  async (t) => {
+    const { store, folder } = freshStore();
+    const [bundle, good] = [fresh("bundle"), fresh("good")];
+    makeBundle(bundle, { files, keys: [key], volumeSize: 5_000_000 });
+    makeBundle(good, { files, keys: [key], volumeSize: 5_000_000 });
+    flip(join(bundle, "data.tar.0003"), 1_000_000);
+    const error = await refused(unpack([bundle], { trust, store }));
+    t.match(error, { code: "ERR_DIGEST_MISMATCH", problems: [{ path: "data.tar.0003" }] });
+    t.notOk(existsSync(join(folder, "releases/test/current")));
+    for (const file of blobsOf(folder)) t.equal(sha256(readFileSync(file)), file.slice(-64));
+    t.match(await unpack([bundle, good], { trust, store }), { complete: true }, "the other copy is read");
+    t.equal(await holds(folder, files), true);
+  },
+);
+
+t.test("a set of media comes in one command", { skip: !hasGateway }, async (t) => {
+  const { store, folder } = freshStore();
+  const { folders } = makeBundle(fresh("bundle"), { files, keys: [key], volumeSize: 5_000_000, perMedium: 4 });
+  t.match(await refused(unpack(folders.slice(0, 1), { trust, store })), {
+    code: "ERR_USAGE",
+    message: /it takes all media of a set in one command: data.tar.0004/,
+  });
+  t.match(await unpack(folders, { trust, store }), { complete: true });
+  t.equal(await holds(folder, files), true);
+});
