@@ -94,6 +94,17 @@ t.test("a volume that only another copy has is missing, not good", async (t) => 
   t.ok(await isGood(bundle));
 });
 
+t.test("a volume that lost a sector is repaired: the blocks behind it are found where they are", async (t) => {
+  const bundle = copyOf();
+  const file = join(bundle, "data.tar.0000");
+  const bytes = readFileSync(file);
+  writeFileSync(file, Buffer.concat([bytes.subarray(0, 300_000), bytes.subarray(302_048)]));
+  const report = await repair([bundle], { trust, from: [], inPlace: true });
+  t.match(report.volumes, [{ name: "data.tar.0000", state: "repaired", by: "blocks" }]);
+  t.ok((report.volumes[0]?.damagedBlocks ?? 99) <= 3);
+  t.ok(await isGood(bundle));
+});
+
 t.test("stock par2 verifies and repairs what is carried", async (t) => {
   if (!needs(t, "par2")) return;
   const bundle = copyOf();

@@ -10,6 +10,15 @@ export interface ParityRange {
   file: string;
   offset: number;
   length: number;
+  /** Where a copy of it goes; default: the same offset. */
+  to?: number;
+}
+
+/** A block that is searched for. */
+interface WantedBlock {
+  block: number;
+  /** MD5 and CRC-32. */
+  sum: Uint8Array;
 }
 
 /** MD5 of a whole file and of its first 16 KiB. */
@@ -57,6 +66,7 @@ export type ParityJob =
   | { type: "invert"; logs: number[]; exponents: number[] }
   | { type: "seal"; file: string; parts: (Uint8Array | number)[]; blockSize: number }
   | { type: "scan"; file: string; size: number }
+  | { type: "search"; file: string; from: number; to: number; blockSize: number; wanted: WantedBlock[] }
   | { type: "copy"; from: ParityRange[]; to: string };
 
 export interface ParityAnswer {
@@ -68,6 +78,8 @@ export interface ParityAnswer {
   /** `seal`: SHA-256 in hex. */
   sha256?: string;
   packets?: FoundPacket[];
+  /** `search`: where blocks begin. */
+  moved?: { block: number; offset: number }[];
 }
 
 export interface ParityReply {
@@ -460,10 +472,100 @@ export function parityWorkerMain(): void {
     return found;
   };
 
-  /** Copies ranges to the places that they have in their own files. */
+  /**
+   * Finds whole blocks anywhere in a range of a file, by a CRC-32 that rolls over it byte by byte; MD5 decides. Behind
+   * a block the next one is expected, so that only what is damaged costs more than a checksum.
+   */
+  const search = ({ file, from, to, blockSize, wanted }: Extract<ParityJob, { type: "search" }>) => {
+    const found: { block: number; offset: number }[] = [];
+    const bySum = new Map<number, WantedBlock[]>();
+    const filter = new Uint8Array(65_536);
+    // What a byte leaves in the register when a block has passed; what a block of zeros leaves is not of any byte.
+    const nothing = Buffer.alloc(blockSize);
+    const rest = zlib.crc32(nothing);
+    const step = new Int32Array(256);
+    const past = new Int32Array(256);
+    const longer = zlib.crc32(nothing, zlib.crc32(Buffer.of(0)));
+    for (let byte = 0; byte < 256; byte++) {
+      let value = byte;
+      for (let bit = 0; bit < 8; bit++) value = value & 1 ? (value >>> 1) ^ 0xedb88320 : value >>> 1;
+      step[byte] = value;
+      if ((byte & (byte - 1)) === 0) past[byte] = zlib.crc32(nothing, zlib.crc32(Buffer.of(byte))) ^ longer;
+      else past[byte] = (past[byte & (byte - 1)] as number) ^ (past[byte & -byte] as number);
+    }
+    for (const it of wanted) {
+      const sum = Buffer.from(it.sum);
+      const crc = (sum.readUInt32LE(16) ^ rest) >>> 0;
+      bySum.set(crc, [...(bySum.get(crc) ?? []), it]);
+      filter[crc & 0xffff] = 1;
+    }
+    const held = Buffer.allocUnsafeSlow(blockSize + Math.max(blockSize, CHUNK_BYTES));
+    // Blocks that only look right cost a checksum each: a forger has no more of them than the file is long.
+    let budget = 2 * (to - from) + 16 * blockSize;
+    let start = from;
+    let filled = 0;
+    /** Has at least a block in memory from a position of it, and returns that position. */
+    const slide = (at: number): number => {
+      held.copyWithin(0, at, filled);
+      start += at;
+      filled -= at;
+      try {
+        filled += read(file, held, filled, Math.min(held.length - filled, to - start - filled), start + filled);
+      } catch (error) {
+        if (!["EIO", "ENODATA", "EILSEQ"].includes((error as JobError).code ?? "")) throw error;
+        // Beyond the bad sector.
+        start = Math.floor((start + filled) / 2048 + 1) * 2048;
+        filled = 0;
+      }
+      return 0;
+    };
+    const isFound = (at: number, crc: number): boolean => {
+      const known = bySum.get(crc >>> 0);
+      if (known === undefined || budget < blockSize) return false;
+      budget -= blockSize;
+      const md5 = crypto
+        .createHash("md5")
+        .update(held.subarray(at, at + blockSize))
+        .digest();
+      const same = known.filter((it) => md5.compare(it.sum, 0, 16) === 0);
+      for (const { block } of same) found.push({ block, offset: start + at });
+      if (same.length === 0) return false;
+      budget += blockSize;
+      const others = known.filter((it) => !same.includes(it));
+      if (others.length > 0) bySum.set(crc >>> 0, others);
+      else bySum.delete(crc >>> 0);
+      return true;
+    };
+    for (let at = slide(0); bySum.size > 0 && start + at + blockSize <= to; ) {
+      if (filled - at < blockSize) {
+        const before = start;
+        at = slide(at);
+        // Neither more bytes nor a bad sector that was passed.
+        if (filled < blockSize && start === before) break;
+        if (filled < blockSize) continue;
+      }
+      let crc = zlib.crc32(held.subarray(at, at + blockSize)) ^ rest;
+      const last = filled - blockSize;
+      while (filter[crc & 0xffff] === 0 || !isFound(at, crc)) {
+        if (at >= last) {
+          at++;
+          crc = 0;
+          break;
+        }
+        const leaving = held[at] as number;
+        const coming = held[at + blockSize] as number;
+        crc = (crc >>> 8) ^ (step[(crc ^ coming) & 0xff] as number) ^ (past[leaving] as number);
+        at++;
+      }
+      if (found.at(-1)?.offset === start + at) at += blockSize;
+    }
+    return found;
+  };
+
+  /** Copies ranges to the places that they have in their own files, or to those that they name. */
   const copy = (ranges: readonly ParityRange[], to: string) => {
     for (const it of ranges) {
-      let position = it.offset;
+      let position = it.to ?? it.offset;
       eachChunk(it.file, it.offset, it.length, (bytes) => {
         write(to, bytes, 0, bytes.length, position);
         position += bytes.length;
@@ -491,6 +593,8 @@ export function parityWorkerMain(): void {
         return { sha256: seal(job.file, job.parts, job.blockSize) };
       case "scan":
         return { packets: scan(job.file, job.size) };
+      case "search":
+        return { moved: search(job) };
       case "copy":
         copy(job.from, job.to);
         return {};

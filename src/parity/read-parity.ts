@@ -5,6 +5,7 @@
  */
 import { hash } from "node:crypto";
 import { stat } from "node:fs/promises";
+import { AirferryError } from "../errors.ts";
 import { BLOCK_SUM_BYTES, compareFileIds, fileIdOf, MAX_BLOCKS, MAX_RECOVERY_BLOCKS, PACKET_TYPES } from "./packets.ts";
 import type { ParityPool } from "./parity-pool.ts";
 import type { FoundPacket } from "./parity-worker.ts";
@@ -30,21 +31,47 @@ export interface ParitySet {
   slices: { exponent: number; file: string; offset: number }[];
 }
 
+/** Packets of all files, and bytes of these, but repeated ones. A set of ours has a hundredth of it. */
+const MAX_PACKETS = 500_000;
+const MAX_KEPT_BYTES = 256 * 1024 * 1024;
+
 /** A packet and the file that it is in. */
 export type PlacedPacket = FoundPacket & { file: string };
 
 /**
  * Reads recovery files, and returns the sets that are described completely. Of several packets for the same thing the
  * one in the first file counts.
- * @throws {AirferryError} ERR_NOT_FOUND or ERR_IO when a file cannot be opened, ERR_PATH_UNSAFE for a link or device
+ * @throws {AirferryError} ERR_NOT_FOUND or ERR_IO when a file cannot be opened, ERR_PATH_UNSAFE for a link or device;
+ *   ERR_SIZE_LIMIT for more than any bundle has
  */
 export async function readParity(files: readonly string[], pool: ParityPool): Promise<ParitySet[]> {
   const found = files.map((): PlacedPacket[] => []);
+  // Every recovery file repeats what describes the set.
+  const known = new Set<string>();
+  let count = 0;
+  let kept = 0;
   await pool.each(files.entries(), async ([index, file], run) => {
     const { packets } = await run({ type: "scan", file, size: (await stat(file)).size });
-    found[index] = (packets ?? []).map((it) => ({ ...it, file }));
+    for (const it of packets ?? []) {
+      const isSlice = it.type === PACKET_TYPES.slice;
+      const id = isSlice ? "" : `${it.setId} ${it.type} ${hash("sha256", it.body, "base64")}`;
+      if (known.has(id)) continue;
+      if (!isSlice) known.add(id);
+      count++;
+      kept += it.body.length;
+      if (count > MAX_PACKETS || kept > MAX_KEPT_BYTES) throw tooMuch(file);
+      found[index]?.push({ ...it, file });
+    }
   });
   return paritySets(found.flat());
+}
+
+function tooMuch(file: string): AirferryError {
+  const fault = `more than ${MAX_PACKETS} different packets, or ${MAX_KEPT_BYTES / 1024 / 1024} MiB of them`;
+  return new AirferryError("ERR_SIZE_LIMIT", `cannot read recovery files, as "${file}": ${fault}`, {
+    path: file,
+    hint: "give only the recovery files of this bundle with --from, or leave out those that somebody else made",
+  });
 }
 
 /** The sets that packets describe completely. */

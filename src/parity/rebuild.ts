@@ -14,6 +14,9 @@ const MAX_REBUILT_BLOCKS = 4096;
 /** Exponents that do not suffice together are rare, and only where some are missing. */
 const MAX_CHOICES = 16;
 
+/** In larger blocks nothing is searched for: a thread would need twice as much memory. */
+const MAX_SEARCHED_BLOCK = 32 * 1024 * 1024;
+
 /** A copy of a file of the set, which may be damaged or short. */
 export interface FileCopy {
   path: string;
@@ -63,6 +66,7 @@ export async function findBlocks(
       for (let from = 0; from < there; from += each) jobs.push({ file, copy, from, to: Math.min(there, from + each) });
     }
   }
+  const inPlace = new Map<FileCopy, Set<number>>();
   await pool.each(jobs, async ({ file, copy, from, to }, run) => {
     const { size, firstBlock } = file;
     const { sums } = await run({ type: "blocks", file: copy.path, size, blockSize: set.blockSize, from, to });
@@ -70,11 +74,14 @@ export async function findBlocks(
     for (let at = from; at < to; at++) {
       const expected = file.sums.subarray(at * BLOCK_SUM_BYTES, (at + 1) * BLOCK_SUM_BYTES);
       const start = (at - from) * BLOCK_SUM_BYTES;
-      if (found.compare(expected, 0, BLOCK_SUM_BYTES, start, start + BLOCK_SUM_BYTES) === 0)
-        places[firstBlock + at] ??= rangeOf(set, file, copy.path, at);
+      if (found.compare(expected, 0, BLOCK_SUM_BYTES, start, start + BLOCK_SUM_BYTES) !== 0) continue;
+      places[firstBlock + at] ??= rangeOf(set, file, copy.path, at);
+      inPlace.set(copy, (inPlace.get(copy) ?? new Set()).add(at));
     }
     progress(Math.min(copy.size, to * set.blockSize) - from * set.blockSize);
   });
+  for (const file of set.files)
+    for (const copy of copiesOf(file.name)) await findMoved(set, file, copy, inPlace.get(copy), places, pool);
   const damaged = places.filter((it) => it === undefined).length;
   return {
     set,
@@ -87,6 +94,55 @@ export async function findBlocks(
     },
     isRepairable: damaged <= Math.min(set.slices.length, MAX_REBUILT_BLOCKS),
   };
+}
+
+/**
+ * Looks for blocks that are not at their places, since bytes are missing before them, or there are more. Only where a
+ * copy is damaged for longer than a block.
+ */
+async function findMoved(
+  { blockSize }: ParitySet,
+  file: ParitySet["files"][number],
+  copy: FileCopy,
+  inPlace: ReadonlySet<number> = new Set(),
+  places: (ParityRange | undefined)[],
+  pool: ParityPool,
+): Promise<void> {
+  const blocks = file.sums.length / BLOCK_SUM_BYTES;
+  const sumOf = (block: number) => file.sums.slice(block * BLOCK_SUM_BYTES, (block + 1) * BLOCK_SUM_BYTES);
+  const lost = Array.from({ length: blocks }, (_, block) => block).filter(
+    (block) => places[file.firstBlock + block] === undefined && (block + 1) * blockSize <= file.size,
+  );
+  if (lost.length === 0 || blockSize > MAX_SEARCHED_BLOCK) return;
+  const wanted = lost.map((block) => ({ block, sum: sumOf(block) }));
+  for (const { from, to } of gapsIn(inPlace, blocks, blockSize, copy.size)) {
+    const { moved } = await pool.run({ type: "search", file: copy.path, from, to, blockSize, wanted });
+    for (const { block, offset } of moved ?? []) {
+      const range = { file: copy.path, offset, length: blockSize, to: block * blockSize };
+      places[file.firstBlock + block] ??= range;
+    }
+  }
+}
+
+/** Where a copy has something else than the blocks that should be there, for longer than a block. */
+function gapsIn(
+  inPlace: ReadonlySet<number>,
+  blocks: number,
+  blockSize: number,
+  size: number,
+): { from: number; to: number }[] {
+  const gaps: { from: number; to: number }[] = [];
+  let from = 0;
+  const end = (to: number) => {
+    if (to - from > blockSize) gaps.push({ from, to });
+  };
+  for (let block = 0; block < blocks; block++) {
+    if (!inPlace.has(block)) continue;
+    end(block * blockSize);
+    from = (block + 1) * blockSize;
+  }
+  end(size);
+  return gaps;
 }
 
 /**
@@ -172,13 +228,18 @@ function targetOf(set: ParitySet, block: number, targets: ReadonlyMap<string, st
     : rangeOf(set, file as ParitySet["files"][number], path, block - (file?.firstBlock ?? 0));
 }
 
+function shiftOf({ offset, to = offset }: ParityRange): number {
+  return to - offset;
+}
+
 /** Ranges of the same file that follow each other, as one. */
 function joined(ranges: readonly (ParityRange | undefined)[]): ParityRange[] {
   const found: ParityRange[] = [];
   for (const it of ranges) {
     const last = found.at(-1);
     if (it === undefined) continue;
-    if (last?.file === it.file && last.offset + last.length === it.offset) last.length += it.length;
+    const isNext = last?.file === it.file && last.offset + last.length === it.offset;
+    if (isNext && shiftOf(last) === shiftOf(it)) last.length += it.length;
     else found.push({ ...it });
   }
   return found;

@@ -3,9 +3,11 @@ import { hash } from "node:crypto";
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { setPackets } from "../../src/parity/packets.ts";
+import { PACKET_TYPES, setPackets } from "../../src/parity/packets.ts";
+import { ParityPool } from "../../src/parity/parity-pool.ts";
 import { readParity } from "../../src/parity/read-parity.ts";
 import { noise, protect, withPool } from "../fixtures/parity.ts";
+import { refusalOf } from "../fixtures/refusal.ts";
 import { mutated, seeded } from "../fixtures/seeded.ts";
 
 const root = t.testdir();
@@ -150,4 +152,26 @@ t.test("a set is described in the order of its ids, whatever the order of the fi
     read?.files.map((it) => it.name),
     set.files.map((it) => it.name),
   );
+});
+
+t.test("of many hostile files only so much is kept, and repeated packets count once", async (t) => {
+  await good;
+  const file = join(root, "data.0000.par2");
+  class Fake extends ParityPool {
+    different = 0;
+    override async run() {
+      const body = Buffer.alloc(60 * 1024 * 1024);
+      body.writeUInt32LE(this.different++ % this.most);
+      return { packets: [{ setId: "0".repeat(32), type: PACKET_TYPES.file, body, offset: 64, length: body.length }] };
+    }
+    most = 2;
+  }
+  const pool = new Fake();
+  t.strictSame(await readParity([file, file, file, file, file], pool), []);
+  pool.most = 5;
+  t.match(await refusalOf(readParity([file, file, file, file, file], pool)), {
+    code: "ERR_SIZE_LIMIT",
+    message: /^cannot read recovery files, as ".*": more than /,
+  });
+  await pool.close();
 });

@@ -1,11 +1,12 @@
 /** What stock par2 makes, repaired here; and our own sets, with damage of every kind. */
-import { copyFileSync, readdirSync, rmSync, statSync, truncateSync } from "node:fs";
+import { copyFileSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { crc32 } from "node:zlib";
 import t from "tap";
 import { readParity } from "../../src/parity/read-parity.ts";
 import { type FileCopy, findBlocks, rebuild } from "../../src/parity/rebuild.ts";
 import { needs } from "../fixtures/clients.ts";
-import { burst, makeStock, makeVolumes, makeZeros, protect, same, withPool } from "../fixtures/parity.ts";
+import { burst, makeStock, makeVolumes, makeZeros, noise, par2, protect, same, withPool } from "../fixtures/parity.ts";
 
 const root = t.testdir();
 const volumes = (...sizes: number[]) => makeVolumes(root, ...sizes);
@@ -95,4 +96,45 @@ t.test("large blocks are rebuilt in several columns", async (t) => {
   makeStock(dir, "-r30", "-s600004", "-n1", "data.set.par2", ...names);
   burst(join(dir, "data.tar.0001"), 1, 700_000);
   t.match(await repaired(dir, kept), { damaged: 2, isRepairable: true, right: names });
+});
+
+t.test(
+  "a copy that lost a sector, or has bytes that were never there: its blocks are found where they are",
+  async (t) => {
+    const { dir, kept, names } = volumes(3_000_001, 500_000);
+    await protect(dir, names, 4, "data.set");
+    const file = join(dir, "data.tar.0000");
+    const bytes = readFileSync(file);
+    const parts = [
+      bytes.subarray(0, 700_000),
+      bytes.subarray(702_048, 1_500_000),
+      noise(777, 9),
+      bytes.subarray(1_500_000, 2_200_000),
+      bytes.subarray(2_200_001),
+    ];
+    for (const odd of [parts, [noise(1, 8), bytes], [bytes.subarray(1)], [noise(400_000, 7), bytes, noise(1000, 6)]]) {
+      writeFileSync(file, Buffer.concat(odd));
+      const { damaged, isRepairable, right } = await repaired(dir, kept);
+      t.ok(damaged <= 5, `${damaged} blocks`);
+      t.strictSame([isRepairable, right], [true, names]);
+      if (needs(t, "par2")) t.match(par2(dir, "v", "data.set.par2"), { text: /Repair is possible/ });
+    }
+    // Every block of zeros looks alike.
+    writeFileSync(file, Buffer.alloc(3_500_000));
+    t.match(await repaired(dir, kept), { isRepairable: false });
+  },
+);
+
+t.test("checksums that are right everywhere, and blocks that are not, cost no more than the file", async (t) => {
+  const sum = Buffer.concat([Buffer.alloc(16), Buffer.alloc(4)]);
+  sum.writeUInt32LE(crc32(Buffer.alloc(4096)), 16);
+  const file = makeZeros(join(root, "zeros"), 8_000_000);
+  const wanted = [{ block: 0, sum }];
+  const before = process.cpuUsage();
+  const { moved } = await withPool((pool) =>
+    pool.run({ type: "search", file, from: 0, to: 8_000_000, blockSize: 4096, wanted }),
+  );
+  t.strictSame(moved, []);
+  const { user, system } = process.cpuUsage(before);
+  t.ok(user + system < 5e6, `${(user + system) / 1e6} s`);
 });
