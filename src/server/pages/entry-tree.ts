@@ -86,6 +86,18 @@ export function isDirectory(view: TreeView, directory: string, stream?: string):
   });
 }
 
+/** Every entry below a directory path, of each release in turn: a path may come several times. */
+export function* entriesBelow(view: TreeView, directory: string, stream?: string): Generator<InventoryEntry> {
+  const prefix = `${directory}/`;
+  for (const { stream: name, inventory } of view.releases) {
+    if (stream !== undefined && stream !== name) continue;
+    const { entries } = inventory;
+    for (let at = lowerBound(entries, prefix); entries[at]?.path.startsWith(prefix); at++) {
+      yield entries[at] as InventoryEntry;
+    }
+  }
+}
+
 function addNames(entries: readonly InventoryEntry[], prefix: string, names: Set<string>): void {
   let index = lowerBound(entries, prefix);
   for (let entry = entries[index]; entry?.path.startsWith(prefix); entry = entries[index]) {

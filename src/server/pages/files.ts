@@ -12,6 +12,7 @@ import { directoryPage } from "./directory-page.ts";
 import { isDirectory } from "./entry-tree.ts";
 import { sendPage } from "./page.ts";
 import type { PageState } from "./pages-state.ts";
+import { sendPulpManifest } from "./pulp-manifest.ts";
 
 /** Answers any path with the entry of that name. */
 export function files(state: PageState): Mount {
@@ -32,6 +33,7 @@ async function answer(request: ServerRequest, context: ServeContext, state: Page
     return true;
   }
   if (await sendSidecar(request, path, view)) return true;
+  if (await sendPulpManifest(request, path, view)) return true;
   if (await sendDirectory(request, path, view, context, state)) return true;
   sendNotFound(request, hintsFor(request, path, view));
   return true;
