@@ -1,19 +1,24 @@
 /**
- * `airferry publish REGISTRY`: copies packed images, with their signatures and other referrers, to the site's own
- * registry. The only verb inside the gap, besides doctor, that opens connections. See docs/images.md.
+ * `airferry publish`: copies packed images, with their signatures and other referrers, to the site's own registry; RPM
+ * repositories and files to its repository manager. The only verb inside the gap, besides doctor, that opens
+ * connections. See docs/images.md and docs/repositories.md.
  */
 
 import { AirferryError } from "./errors.ts";
 import { plural } from "./io/format.ts";
 import { parseJson } from "./io/json.ts";
 import { eachLimited, throwIfAborted } from "./io/limit.ts";
+import { redactUrl } from "./io/redact.ts";
 import { readSmall } from "./io/safe-open.ts";
 import { referrerDescriptor } from "./oci/image-manifest.ts";
 import { OCI_INDEX } from "./oci/media-types.ts";
 import type { OciDigest } from "./oci/oci-digest.ts";
 import { digestTag, isRepositoryPath, servedRepository } from "./oci/reference.ts";
 import { type ImagePush, packedBlobs, planPush } from "./publish/image-push.ts";
+import { type PushOptions, pushFiles } from "./publish/push-files.ts";
+import { type FileKind, planRepository } from "./publish/repository-plan.ts";
 import { SiteRegistry } from "./publish/site-registry.ts";
+import { SiteRepository } from "./publish/site-repository.ts";
 import type { PackedBlob } from "./store/packed-blob.ts";
 import {
   findImages,
@@ -54,6 +59,21 @@ interface Published {
   stripped?: true;
   pushedBlobs: number;
   pushedBytes: number;
+}
+
+interface PublishFilesOptions extends Pick<PublishOptions, "store" | "insecure" | "ca" | "stream"> {
+  kind: FileKind;
+  /** `https://host/…/`: a repository, or a folder in it. */
+  url: string;
+  /** Of RPM repositories: what was packed (default), or what the site makes of the packages. */
+  metadata?: "carried" | "site" | undefined;
+  /** Ask what is there, and send nothing. */
+  dryRun?: boolean | undefined;
+  report?: PushOptions["report"];
+  progress?: PushOptions["progress"];
+  metadataWaitMs?: PushOptions["metadataWaitMs"];
+  metadataLookMs?: PushOptions["metadataLookMs"];
+  env?: NodeJS.ProcessEnv | undefined;
 }
 
 const CONCURRENCY = 4;
@@ -104,6 +124,49 @@ export async function publish(options: PublishOptions): Promise<Published[]> {
   } finally {
     registry.close();
   }
+}
+
+/**
+ * Publishes RPM repositories or files by PUT; what the site has already, by its checksum, is not sent again.
+ * @throws {AirferryError} as {@link publish}
+ */
+export async function publishFiles({ kind, ...options }: PublishFilesOptions): ReturnType<typeof pushFiles> {
+  const url = parseRepositoryUrl(options.url, kind, options.insecure === true);
+  const store = await openStore(options.store);
+  const releases = (await store.releases()).filter(
+    (it) => options.stream === undefined || it.stream === options.stream,
+  );
+  const ca = options.ca === undefined ? undefined : (await readSmall(options.ca, MAX_CA_BYTES)).toString("utf8");
+  const plan = planRepository(kind, releases, store, options.metadata === "site");
+  const repository = new SiteRepository({ url, ca, env: options.env });
+  try {
+    return await pushFiles(repository, plan, { ...options, isDry: options.dryRun === true });
+  } finally {
+    repository.close();
+  }
+}
+
+/** Where to put files. A login would go over plain HTTP for everybody to read. */
+function parseRepositoryUrl(text: string, kind: FileKind, insecure: boolean): URL {
+  const refuse = (fault: string, hint: string) =>
+    new AirferryError("ERR_USAGE", `cannot publish to "${redactUrl(text)}": ${fault}`, { hint });
+  const example = `airferry publish https://nexus.site.example/repository/airferry-${kind}/ --kind ${kind} --store DIR`;
+  if (!/^https?:\/\//i.test(text) || !URL.canParse(text)) {
+    throw refuse("it is no URL: expected https://HOST/…", `for example: ${example}`);
+  }
+  const url = new URL(text);
+  if (url.username !== "" || url.password !== "") {
+    throw refuse(
+      "it has a login, which other users of this machine can see",
+      `write it into ~/.netrc: machine ${url.hostname} login NAME password SECRET`,
+    );
+  }
+  if (url.search !== "" || url.hash !== "") throw refuse("it has a query or a fragment", `for example: ${example}`);
+  if (url.protocol === "http:" && !insecure) {
+    throw refuse("it is plain HTTP, where logins can be read", "give https://…, or --insecure to send it nevertheless");
+  }
+  if (!url.pathname.endsWith("/")) url.pathname += "/";
+  return url;
 }
 
 function parseTarget(text: string): { host: string; prefix: string } {

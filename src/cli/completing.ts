@@ -44,7 +44,7 @@ const PLACEHOLDERS: Readonly<Record<string, Values>> = {
   serial: {},
   ready: { asked: "ready" },
   receipt: { files: "all" },
-  registry: {},
+  target: {},
   role: { words: ["root", "release", "scan", "receipt"] },
   "role=n": {},
   rule: {},

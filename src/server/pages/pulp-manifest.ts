@@ -30,7 +30,7 @@ function manifestOf(view: TreeView, directory: string, stream: string | undefine
   for (const entry of entriesBelow(view, directory, stream)) {
     const path = entry.path.slice(directory.length + 1);
     const other = found.get(path);
-    // One path with several contents is a 404, and ends a whole sync; a name that the form cannot have would be another.
+    // One path with several contents is a 404, and ends a whole sync; some names would be read as others.
     if ((other !== undefined && other.digest !== entry.digest) || !isWritable(path)) leftOut.add(path);
     found.set(path, entry);
   }
