@@ -1,5 +1,5 @@
 /** Opens a stream with bundles, and a private folder for their small files meanwhile. */
-import { mkdtemp, rm } from "node:fs/promises";
+import { lstat, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { isatty } from "node:tty";
@@ -42,7 +42,8 @@ export async function openBundleStream(
     );
   }
   const parent = tmpdir();
-  const dir = await mkdtemp(join(parent, "airferry-stream-")).catch((error: unknown) =>
+  await removeLeft(parent);
+  const dir = await mkdtemp(join(parent, `airferry-stream-${process.pid}-`)).catch((error: unknown) =>
     Promise.reject(ioError("write", parent, error)),
   );
   const window = await StreamWindow.open(fd);
@@ -53,6 +54,26 @@ export async function openBundleStream(
       await rm(dir, { recursive: true, force: true });
     },
   };
+}
+
+/** Removes the folders of this user's runs that were killed. */
+async function removeLeft(parent: string): Promise<void> {
+  for (const name of await readdir(parent).catch(() => [])) {
+    const pid = Number(/^airferry-stream-([1-9]\d{0,9})-/.exec(name)?.[1] ?? 0);
+    if (pid === 0 || isRunning(pid)) continue;
+    const stats = await lstat(join(parent, name)).catch(() => undefined);
+    if (stats?.isDirectory() && stats.uid === process.getuid?.())
+      await rm(join(parent, name), { recursive: true, force: true }).catch(() => undefined);
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== "ESRCH";
+  }
 }
 
 /** Nothing of what came is a bundle. */

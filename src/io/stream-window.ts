@@ -13,7 +13,7 @@ const readNext = (fd: number, into: Uint8Array) => readSome(fd, into, 0, into.le
 const statOpen = promisify(fstat);
 
 /** What has passed is there for so many bytes more. */
-const HISTORY_BYTES = 72 * 1024 * 1024;
+const HISTORY_BYTES = 66 * 1024 * 1024;
 /** So much is read ahead: at most this many bytes can be waited for at once. */
 export const AHEAD_BYTES = 8 * 1024 * 1024;
 /** Length of one read. */
@@ -36,7 +36,9 @@ export class StreamWindow {
   #isOver = false;
   #fault: unknown;
   #isFull = false;
-  #wake: (() => void) | undefined;
+  /** Who waits, and for how many bytes: pipes bring them in small parts. */
+  #waiting: { until: number; wake: () => void } | undefined;
+  #signal: AbortSignal | undefined;
   readonly #feed: Feed;
 
   private constructor(feedOf: (window: StreamWindow) => Feed) {
@@ -80,11 +82,14 @@ export class StreamWindow {
    */
   async available(count: number): Promise<number> {
     const signal = currentSignal();
-    while (this.#end - this.#position < count && !this.#isOver) {
-      signal?.throwIfAborted();
+    signal?.throwIfAborted();
+    if (this.#end - this.#position < count && !this.#isOver) {
       await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-        signal?.addEventListener("abort", () => resolve(), { once: true });
+        this.#waiting = { until: this.#position + count, wake: resolve };
+        // Each wait would add a listener.
+        if (signal === this.#signal) return;
+        this.#signal = signal;
+        signal?.addEventListener("abort", () => this.#wakeUp(), { once: true });
       });
     }
     signal?.throwIfAborted();
@@ -92,7 +97,7 @@ export class StreamWindow {
     return Math.max(0, Math.min(count, this.#end - this.#position));
   }
 
-  /** A view of bytes that are there: fewer than asked for where memory ends. Good until 72 MiB more have been read. */
+  /** A view of bytes that are there: fewer than asked for where memory ends. Good until 66 MiB more have been read. */
   view(position: number, length: number): Uint8Array<SharedArrayBuffer> {
     const at = position % RING_BYTES;
     return this.#memory.subarray(at, Math.min(at + length, RING_BYTES));
@@ -124,7 +129,7 @@ export class StreamWindow {
   came(count: number): boolean {
     this.#end += count;
     this.#isFull = !this.#hasRoom();
-    this.#wakeUp();
+    if (this.#waiting !== undefined && this.#end >= this.#waiting.until) this.#wakeUp();
     return !this.#isFull;
   }
 
@@ -141,8 +146,8 @@ export class StreamWindow {
   }
 
   #wakeUp(): void {
-    const wake = this.#wake;
-    this.#wake = undefined;
+    const wake = this.#waiting?.wake;
+    this.#waiting = undefined;
     wake?.();
   }
 }

@@ -4,7 +4,7 @@
  * pieces stay in the quarantine, so that the next copy only fills the gaps. docs/format.md, "A bundle in a stream".
  */
 import { hash } from "node:crypto";
-import { existsSync, renameSync, write as writeCallback } from "node:fs";
+import { constants, existsSync, renameSync, write as writeCallback } from "node:fs";
 import { type FileHandle, open, readFile, rm } from "node:fs/promises";
 import { promisify } from "node:util";
 import type { StreamPart } from "../bundle/bundle-stream.ts";
@@ -16,14 +16,13 @@ import { heapMayHaveGrown } from "../io/flat-memory.ts";
 import type { RangeHasher } from "../io/hash-pool.ts";
 import { eachLimited } from "../io/limit.ts";
 import { PIECE_BYTES, type PieceRun, pieceCount, pieceDigest, runsOf } from "../io/piece-digests.ts";
+import { DISK_BLOCK_BYTES, type Piece, SharedPieces } from "../io/shared-pieces.ts";
 import type { CopyContext } from "./copy-entries.ts";
 
 const writeAt = promisify(writeCallback);
 
-/** Bytes that may wait to be hashed or written: less than what a view of the stream is good for. */
-const MAX_WAITING_BYTES = 16 * 1024 * 1024;
-/** Dirty pages are written back behind the copy in steps of this size. */
-const SYNC_STEP_BYTES = 128 * 1024 * 1024;
+/** MiB that may wait to be hashed and written. */
+const WAITING_PIECES = 8;
 /** So many pieces are read at once from disk. */
 const STEP_PIECES = 64;
 /** Memory of a run of small entries: as much as they have at most. */
@@ -65,11 +64,14 @@ interface Large {
   entry: PlacedEntry;
   file: string;
   handle: FileHandle;
+  /** For whole pieces, which need not be in the page cache; absent where the file system has no direct writes. */
+  direct: FileHandle | undefined;
   /** Of all bytes from the first on, while none is missing. */
   hasher: RangeHasher | undefined;
   /** First byte after those that came so far. */
   end: number;
-  unsynced: number;
+  /** Memory with the last of them, from a whole MiB of the entry on. */
+  staged: { piece: Piece; from: number } | undefined;
   /** All that was begun with it. */
   work: Promise<unknown>;
   /** Set when some of what is on disk may be wrong: from then on only good pieces are written. */
@@ -100,11 +102,10 @@ export class StreamTaker {
   /** Large entries that are hashed and forced to disk while others come. */
   readonly #finishing = new Map<Digest, Promise<void>>();
   readonly #spare: Uint8Array<SharedArrayBuffer>[] = [];
+  readonly #memory = new SharedPieces(WAITING_PIECES);
   readonly #piece = Buffer.allocUnsafe(PIECE_BYTES);
   #run: Run | undefined;
   #open: Large | undefined;
-  #waiting = 0;
-  #wake: (() => void) | undefined;
   #fault: { error: unknown } | undefined;
 
   /** @param entries in stream order, one per digest */
@@ -148,10 +149,6 @@ export class StreamTaker {
       at += skipped + length;
       left = left.subarray(skipped + length);
     }
-    while (this.#waiting > MAX_WAITING_BYTES && this.#fault === undefined)
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
     if (this.#fault !== undefined) throw this.#fault.error;
   }
 
@@ -209,15 +206,8 @@ export class StreamTaker {
       })
       .finally(() => {
         this.#pending.delete(it);
-        this.#wakeUp();
       });
     this.#pending.add(it);
-  }
-
-  #wakeUp(): void {
-    const wake = this.#wake;
-    this.#wake = undefined;
-    wake?.();
   }
 
   async #takeSmall(step: Step, position: number, bytes: Uint8Array): Promise<void> {
@@ -312,36 +302,45 @@ export class StreamTaker {
     }
     const it = this.#open;
     if (it.check === undefined && (isShifted || at < it.end)) await this.#doubt(it);
-    const hashed = it.end;
-    it.end = Math.max(it.end, at + bytes.length);
-    if (it.check !== undefined) await this.#takePieces(it, it.check, at, bytes);
-    else {
-      if (at !== hashed) {
+    if (it.check !== undefined) {
+      it.end = Math.max(it.end, at + bytes.length);
+      await this.#takePieces(it, it.check, at, bytes);
+    } else {
+      if (at !== it.end) {
         it.hasher?.discard();
         it.hasher = undefined;
+        this.#handOver(it);
+        it.end = at;
       }
-      const { progress, written } = this.#context;
-      const { file, handle, hasher } = it;
-      const work = Promise.all([hasher?.feed(bytes), writeFull(handle, file, bytes, at)]).then(() => {
-        progress(bytes.length);
-        written(bytes.length);
-      });
-      this.#waiting += bytes.length;
-      this.#behind(
-        work.finally(() => {
-          this.#waiting -= bytes.length;
-        }),
-      );
-      it.work = Promise.all([it.work, work]);
-      it.work.catch(() => undefined);
-      it.unsynced += bytes.length;
-      if (it.unsynced >= SYNC_STEP_BYTES) {
-        it.unsynced = 0;
-        it.work = Promise.all([it.work, handle.datasync()]);
-        it.work.catch(() => undefined);
+      for (let done = 0; done < bytes.length; ) {
+        it.staged ??= { piece: await this.#memory.take(), from: it.end };
+        const { piece, from } = it.staged;
+        const until = (Math.floor(from / PIECE_BYTES) + 1) * PIECE_BYTES;
+        const part = bytes.subarray(done, done + until - it.end);
+        piece.bytes.set(part, it.end % PIECE_BYTES);
+        done += part.length;
+        it.end += part.length;
+        if (it.end === until || it.end === entry.size) this.#handOver(it);
       }
     }
     if (it.end === entry.size && (it.check === undefined || isWhole(it.check))) await this.#endLarge();
+  }
+
+  /** Has a thread hash what is staged, and writes it meanwhile. */
+  #handOver(it: Large): void {
+    const { staged, end, file, hasher } = it;
+    it.staged = undefined;
+    if (staged === undefined) return;
+    const { piece, from } = staged;
+    const start = from % PIECE_BYTES;
+    const bytes = piece.bytes.subarray(start, start + end - from);
+    const work = Promise.all([hasher?.feed(bytes), writeWhole(it, file, bytes, from)]).then(() => {
+      this.#context.progress(bytes.length);
+      this.#context.written(bytes.length);
+    });
+    this.#behind(work.finally(() => this.#memory.giveBack(piece)));
+    it.work = Promise.all([it.work, work]);
+    it.work.catch(() => undefined);
   }
 
   async #openLarge(entry: PlacedEntry): Promise<Large> {
@@ -362,9 +361,10 @@ export class StreamTaker {
         entry,
         file,
         handle,
+        direct: isThere ? undefined : await openDirect(file),
         hasher: isThere ? undefined : pool.open(),
         end: 0,
-        unsynced: 0,
+        staged: undefined,
         work: Promise.resolve(),
         check: undefined,
       };
@@ -377,6 +377,7 @@ export class StreamTaker {
 
   /** From now on only pieces that are right are written. */
   async #doubt(it: Large): Promise<void> {
+    this.#handOver(it);
     it.hasher?.discard();
     it.hasher = undefined;
     await it.work;
@@ -459,11 +460,13 @@ export class StreamTaker {
     this.#open = undefined;
     if (it === undefined) return;
     if (it.check !== undefined) await this.#leavePiece(it, it.check);
+    this.#handOver(it);
     const { entry, handle, hasher } = it;
     const isCopied = hasher !== undefined && it.end === entry.size;
     if (!isCopied) {
       hasher?.discard();
       await it.work.catch(() => undefined);
+      await it.direct?.close();
       await handle.close();
       if (it.check !== undefined && isWhole(it.check)) await this.#complete(entry);
       return;
@@ -476,6 +479,7 @@ export class StreamTaker {
         if (digest === entry.digest) this.#commit(entry);
       } finally {
         hasher.discard();
+        await it.direct?.close();
         await handle.close();
       }
     };
@@ -553,6 +557,28 @@ function isWhole({ good }: PieceCheck): boolean {
 
 function isPiece(bytes: Uint8Array, digests: Uint8Array, index: number): boolean {
   return Buffer.compare(hash("sha256", bytes, "buffer"), pieceDigest(digests, index)) === 0;
+}
+
+/** Undefined if the file system has no direct writes. */
+function openDirect(file: string): Promise<FileHandle | undefined> {
+  const { O_DIRECT, O_WRONLY } = constants;
+  return O_DIRECT ? open(file, O_WRONLY | O_DIRECT).catch(() => undefined) : Promise.resolve(undefined);
+}
+
+/** Whole blocks bypass the page cache, as in io/hash-worker.ts: that takes a fraction of the time. */
+async function writeWhole({ handle, direct }: Large, file: string, bytes: Uint8Array, position: number): Promise<void> {
+  let done = 0;
+  if (direct !== undefined && position % DISK_BLOCK_BYTES === 0) {
+    const whole = bytes.length - (bytes.length % DISK_BLOCK_BYTES);
+    try {
+      await writeFull(direct, file, bytes.subarray(0, whole), position);
+      done = whole;
+    } catch (error) {
+      // Some file systems accept the flag and refuse the writes.
+      if (((error as Error).cause as NodeJS.ErrnoException | undefined)?.code !== "EINVAL") throw error;
+    }
+  }
+  await writeFull(handle, file, bytes.subarray(done), position + done);
 }
 
 async function writeFull({ fd }: FileHandle, file: string, bytes: Uint8Array, position: number): Promise<void> {
