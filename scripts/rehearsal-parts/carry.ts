@@ -1,4 +1,5 @@
 /** Carries packed builds across: unpacks them, and serves one at a time in the gap. */
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseImageconfig } from "../../src/render/imageconfig.ts";
@@ -15,6 +16,29 @@ export async function unpackBuild(dir: string, build: Build, bundle: string): Pr
   return store;
 }
 
+/** Writes a store as a tree; returns the command that serves it: stock nginx, whose log is like the server's. */
+async function nginxOver(dir: string, build: Build, store: string, url: string, log: string): Promise<string[]> {
+  const tree = join(dir, "tree", build.stream);
+  await airferry(dir, "export", "tree", tree, "--store", store, "--base", url);
+  const own = join(dir, "nginx", build.stream);
+  mkdirSync(own, { recursive: true });
+  const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((it) => `${it}_temp_path ${own}/${it};`);
+  const fields =
+    '{"method":"$request_method","path":"$request_uri","status":$status,"bytes":$body_bytes_sent,"range":"$http_range"}';
+  writeFileSync(
+    join(own, "nginx.conf"),
+    `user www-data; daemon off; pid ${own}/pid; error_log ${own}/error warn;
+events { worker_connections 768; }
+http {
+  include /etc/nginx/mime.types; sendfile on; tcp_nopush on; gzip on; ${temporary.join(" ")}
+  log_format rehearsal escape=json '${fields}'; access_log ${log} rehearsal;
+  include ${tree}/current/nginx/airferry.conf;
+}
+`,
+  );
+  return ["nginx", "-p", own, "-c", join(own, "nginx.conf")];
+}
+
 /** A server in the gap, and data for its rows. */
 export interface Served {
   stage: Stage;
@@ -28,6 +52,7 @@ export async function serveBuild(
   build: Build,
   store: string,
   scheme: "http" | "https" = "http",
+  isStatic = false,
 ): Promise<Served> {
   const tls = scheme === "https";
   const listen = `${SERVER_ADDRESS}:${tls ? 9443 : 9000}`;
@@ -36,7 +61,9 @@ export async function serveBuild(
   const ca = join(dir, "ca.crt");
   const command = [AIRFERRY, "serve", "--store", store, "--listen", listen, "--access-log", log];
   if (tls) command.push("--tls", "auto", "--tls-dir", join(dir, "tls"));
-  const server = gap.spawn("server", command, { stdio: ["ignore", "ignore", "pipe"] });
+  const server = gap.spawn("server", isStatic ? await nginxOver(dir, build, store, url, log) : command, {
+    stdio: ["ignore", "ignore", "pipe"],
+  });
   let said = "";
   server.stderr!.on("data", (chunk: Buffer) => {
     said += chunk.toString();

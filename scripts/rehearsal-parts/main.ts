@@ -17,7 +17,9 @@ import { prepare, STEPS } from "./steps.ts";
 import { vcenterStep } from "./vcenter-steps.ts";
 
 const args = process.argv.slice(2);
-const [json, keep, short, controls] = ["--json", "--keep", "--short", "--controls"].map((it) => args.includes(it));
+const [json, keep, short, controls, nginx] = ["--json", "--keep", "--short", "--controls", "--nginx"].map((it) =>
+  args.includes(it),
+);
 const words = args.filter((it) => !it.startsWith("--"));
 /** With --controls: only these builders. */
 const flavors = controls ? words : [];
@@ -66,9 +68,11 @@ async function rehearse(): Promise<number> {
   const gap = new Gap();
   cleanups.push(() => gap.close());
   prepare(dir);
-  say("inside: the server is all that the build host and the guest can reach");
+  say(
+    `inside: ${nginx ? "nginx over a written tree" : "the server"} is all that the build host and the guest can reach`,
+  );
   const serve = (build: Build, scheme: "http" | "https" = "http") =>
-    serveBuild(gap, dir, build, stores.get(build)!, scheme);
+    serveBuild(gap, dir, build, stores.get(build)!, scheme, nginx);
   let wrong = 0;
   for (const build of builds) {
     await served(await serve(build), async (stage) => {
@@ -83,7 +87,7 @@ async function rehearse(): Promise<number> {
       if (controls) wrong += await runControls(build, [...about.slice(1), ...guest], stage);
     });
   }
-  if (!isSmall) {
+  if (!isSmall && !nginx) {
     const https = { ...main, name: `${main.name}, https`, stream: `${main.stream}-https` };
     await served(await serve(main, "https"), async (stage) => {
       await run([stagingStep(https), ...guestSteps("https", (it) => stagedFolder(it, https))], stage);

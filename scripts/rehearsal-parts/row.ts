@@ -139,7 +139,7 @@ export async function runStep(step: Step, stage: Stage): Promise<Row> {
   const lines = (await logLines(stage.log)).slice(before.length);
   row.fetched = lines.map((line) => {
     const { method, path, status, bytes, range } = JSON.parse(line) as Fetched;
-    return { method, path, status, bytes, ...(range === undefined ? {} : { range }) };
+    return { method, path, status, bytes, ...(range && { range }) };
   });
   row.bytes = row.fetched.reduce((sum, it) => sum + it.bytes, 0);
   for (const pattern of step.fetches) {

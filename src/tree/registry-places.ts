@@ -106,7 +106,10 @@ export class RegistryPlaces {
     const digests = new Map<string, string>();
     for (const tag of tags) {
       const digest = await this.#manifest(folder, `${root}${name}/manifests/`, tag);
-      if (digest !== undefined) digests.set(tag, digest);
+      if (digest === undefined) continue;
+      digests.set(tag, digest);
+      // An index of what is here is made: nothing in the catalog has its digest.
+      await this.#manifest(folder, `${root}${name}/manifests/`, digest);
     }
     for (const digest of manifests) {
       await this.#manifest(folder, `${root}${name}/manifests/`, digest);

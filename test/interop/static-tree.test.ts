@@ -67,6 +67,8 @@ function programPaths(images: TestImages, releases: readonly TestRelease[]): str
   ];
   for (const name of [...names, "nothing/here"]) {
     asked.push(
+      "/v2/lab/part/tags/list",
+      "/v2/lab/part/manifests/1-packed",
       `/v2/${name}/tags/list`,
       `/v2/${name}/manifests/v1`,
       `/v2/${name}/manifests/7`,
@@ -144,6 +146,7 @@ t.test("under stock web servers", { timeout: 300_000 }, async (t) => {
     images.image("linux/arm64", [{ "etc/motd": "two\n" }]),
   ];
   const app = images.index(parts);
+  const left = images.image("linux/s390x", [{ "etc/motd": "left out\n" }]);
   const docker = images.image("linux/amd64", [{ "etc/motd": "docker\n" }], true);
   const signature = images.referrer(app, "application/vnd.example.signature", Buffer.from("signed"));
   const keys = { "keys/base.asc": rpmTree.key, "keys/RPM-GPG-KEY-el": readFileSync(dvd.key.file) };
@@ -152,7 +155,9 @@ t.test("under stock web servers", { timeout: 300_000 }, async (t) => {
     content: {
       ...Object.fromEntries(rpms),
       ...keys,
-      ...images.content(),
+      ...images.content(
+        JSON.parse(String(images.manifests.get(left.digest)?.bytes)).layers.map((it: { digest: string }) => it.digest),
+      ),
       "isos/el-9.iso": readFileSync(dvd.iso),
       "files/tool.tar.gz": "tool",
       "files/tool.tar.gz.sha256": `${"0".repeat(64)}  upstream's\n`,
@@ -175,6 +180,10 @@ t.test("under stock web servers", { timeout: 300_000 }, async (t) => {
           attached: 1,
         }),
         images.catalogImage(HUB, redis),
+        images.catalogImage("quay.io/lab/part:1", images.index([...parts, left]), {
+          manifests: [...parts, left].map((it) => it.digest),
+          platforms: ["linux/amd64", "linux/arm64"],
+        }),
       ],
     },
   };
@@ -316,6 +325,12 @@ async function clients(t: Test, dir: string, url: string): Promise<void> {
     );
     const tree = await ran("oras", "discover", "--plain-http", `${host}/quay.io/lab/app:v1`);
     t.match(tree, /vnd\.example\.signature/);
+  }
+  if (needs(t, "skopeo")) {
+    const part = (tag: string) => ["--all", "--src-tls-verify=false", `docker://${host}/lab/part:${tag}`];
+    await ran("skopeo", "copy", ...part("1-packed"), `dir:${join(work, "part")}`);
+    const whole = await runClient("skopeo", ["copy", ...part("1"), `dir:${join(work, "whole")}`], home);
+    t.not(whole.status, 0, "as with serve: a platform was not packed");
   }
   if (needs(t, "crane")) t.match(await ran("crane", "digest", "--insecure", `${host}/lab/app:V1`), /^sha256:/);
   if (needs(t, "containerd", "ctr")) {
