@@ -1,83 +1,14 @@
 /** Deltas as users carry them: what the far side has is left out, and no lost disk breaks the chain. */
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import t, { type Test } from "tap";
+import t from "tap";
 import { flip } from "./fixtures/bundle-tamper.ts";
-import { airferry } from "./fixtures/host.ts";
 import { TestImages } from "./fixtures/images.ts";
 import { writeKeyPair, writeKeyPairs } from "./fixtures/keys.ts";
-import { scratch, seededBytes, writeManifest } from "./fixtures/program.ts";
+import { seededBytes, writeManifest } from "./fixtures/program.ts";
 import { fixtureRpms, RPM_FIXTURES } from "./fixtures/rpm-files.ts";
+import { Sides } from "./fixtures/sides.ts";
 import { startUpstream } from "./fixtures/upstream.ts";
-
-/** A packing side with a key, and a store inside with another. */
-class Sides {
-  readonly dir: string;
-  #count = 0;
-  #content: object = {};
-
-  private constructor(dir: string) {
-    this.dir = dir;
-  }
-
-  static async open(t: Test): Promise<Sides> {
-    const sides = new Sides(scratch(t));
-    await writeKeyPairs(sides.dir, "site");
-    writeKeyPair(sides.dir, "inside");
-    return sides;
-  }
-
-  async run(args: readonly string[], status = 0) {
-    const ran = await airferry(this.dir, args);
-    t.equal(ran.status, status, `airferry ${args.join(" ")}: ${ran.stderr}`);
-    return ran;
-  }
-
-  /** Makes files that are new, of so many bytes. */
-  file(size = 30_000): { path: string } {
-    const path = `f${++this.#count}`;
-    writeFileSync(join(this.dir, path), seededBytes(this.#count, size));
-    return { path };
-  }
-
-  /** What the manifest has from now on. */
-  content(content: object): void {
-    this.#content = content;
-  }
-
-  async pack(...flags: string[]): Promise<string> {
-    writeManifest(this.dir, this.#content);
-    return (await this.run(["pack", "m.yaml", "--key", "site.key", "--out", "out", ...flags])).stdout.trim();
-  }
-
-  unpack(bundle: string, status = 0, ...flags: string[]) {
-    return this.run(["unpack", bundle, "--trust", "site.pub", "--store", "st", ...flags], status);
-  }
-
-  async receipt(...flags: string[]): Promise<string[]> {
-    await this.run(["receipt", "--store", "st", "--key", "inside.key", "--out", "r.txt", ...flags]);
-    return ["--for", "r.txt", "--receipt-trust", "inside.pub"];
-  }
-
-  inventory(bundle: string) {
-    return JSON.parse(readFileSync(join(this.dir, bundle, "airferry.json"), "utf8")) as {
-      bases?: { serial: number }[];
-      entries: { path: string; size: number; sha256: string; offset?: number; from?: string }[];
-    };
-  }
-
-  /** Paths that a bundle carries, without generated sidecars. */
-  carried(bundle: string): string[] {
-    const { entries } = this.inventory(bundle);
-    return entries.filter((it) => it.offset !== undefined && !/\.sha256(?:sum)?$/.test(it.path)).map((it) => it.path);
-  }
-
-  size(bundle: string): number {
-    const dir = join(this.dir, bundle);
-    const files = readdirSync(dir, { recursive: true, withFileTypes: true }).filter((it) => it.isFile());
-    return files.reduce((sum, it) => sum + statSync(join(it.parentPath, it.name)).size, 0);
-  }
-}
 
 t.test(
   "of five serials the third is lost: what the fourth lacks is listed, and one more bundle mends it",
