@@ -75,15 +75,24 @@ export class HeldThere {
   readonly #sizes: ReadonlyMap<Digest, number | undefined>;
   /** By what upstream publishes of it, where that is not SHA-256. */
   readonly #others: ReadonlyMap<Integrity, Digest>;
+  /** What a need file lists. */
+  readonly #listed: ReadonlySet<Digest>;
 
   constructor(
     sizes: ReadonlyMap<Digest, number | undefined>,
     others: ReadonlyMap<Integrity, Digest>,
     bases: HeldThere["bases"],
+    listed: ReadonlySet<Digest> = new Set(),
   ) {
     this.#sizes = sizes;
     this.#others = others;
     this.bases = bases;
+    this.#listed = listed;
+  }
+
+  /** Whether somebody asked for these bytes: then they are carried as they are. */
+  isListed(digest: Digest): boolean {
+    return this.#listed.has(digest);
   }
 
   has(digest: Digest): boolean {
@@ -119,10 +128,11 @@ export async function findHeld(request: DeltaRequest, context: HeldContext): Pro
   for (const it of chosen) addContent(await inventoryOfEarlier(it), sizes, others);
   if (request.by === "receipt")
     for (const it of request.receipt.digests ?? []) if (!sizes.has(it)) sizes.set(it, undefined);
+  const listed = new Set(request.by === "need" ? request.need.blobs.map((it) => it.digest) : []);
   if (request.by === "need") takeOut(request.need, sizes, context);
   const own = chosen.filter((it) => it.stream === context.stream && it.serial < context.serial);
   const bases = own.filter((it, index) => own[index + 1]?.serial !== it.serial).slice(-MAX_BASES);
-  return sizes.size === 0 ? undefined : new HeldThere(sizes, others, bases);
+  return sizes.size === 0 ? undefined : new HeldThere(sizes, others, bases, listed);
 }
 
 function chooseReleases(

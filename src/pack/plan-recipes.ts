@@ -58,7 +58,7 @@ export class RecipePlanner implements Recipes {
 
   /** Divides items that would be carried. */
   async plan(items: readonly SizedItem[]): Promise<PlannedRecipes> {
-    const candidates = items.filter(isCandidate);
+    const candidates = items.filter((it) => isCandidate(it) && !this.#isListed(it));
     const built = new Map<SizedItem, LeftOutItem>();
     const parts: SizedItem[] = [];
     if (candidates.length === 0) return { rest: items, built: [], parts };
@@ -101,6 +101,11 @@ export class RecipePlanner implements Recipes {
       built.set(item, Object.assign(item, { digest: known.digest, built: made.built }));
     }
     return { rest: items.filter((it) => !built.has(it)), built: [...built.values()], parts };
+  }
+
+  #isListed({ integrity }: SizedItem): boolean {
+    const digest = sha256In(integrity);
+    return digest !== undefined && this.#held.isListed(digest);
   }
 
   /** Files inside of ISOs that the far side has. */
