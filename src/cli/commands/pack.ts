@@ -85,6 +85,7 @@ export const packCommand: Register = (program, run) => {
     .addHelpText(
       "after",
       "\nExamples:\n  airferry pack rocky-9.yaml --key site.key\n  airferry pack rocky-9.yaml --key site.key --volume-size bd25 --per-medium\n  airferry pack rocky-9.yaml --key site.key --volume-size dvd --per-medium --parity 5%\n  airferry pack rocky-9.yaml --key site.key --frozen --rewrite https://dl.rockylinux.org/=https://mirror.corp/rocky/\n  airferry pack rocky-9.yaml --key site.key --for receipt.txt --receipt-trust inside.pub\n  airferry pack rocky-9.yaml --key site.key --stream | ssh inside airferry unpack - --trust site.pub --store /srv/airferry\n" +
+        "\nWhat the far side has is left out inside of ISOs too (--for, --base, --overlap, --need): docs/deltas.md.\n" +
         "\nPassphrase: AIRFERRY_PASSWORD, else COSIGN_PASSWORD, else a prompt.\nExit status: 0 done, 1 failed (space, keys), 2 manifest or lock wrong, or findings, 3 the scanner found something, 4 upstream failed, 130 interrupted.",
     )
     .action((manifest: string, flags: PackFlags, command) =>
