@@ -70,7 +70,8 @@ function textBehind(command: Command): string[] {
 }
 
 function page(name: string, summary: string, sections: readonly string[]): string {
-  const head = `.TH "${name.toUpperCase()}" 1 "" "airferry ${VERSION}" "airferry"`;
+  // Not justified: some values have no place for a break.
+  const head = `.TH "${name.toUpperCase()}" 1 "" "airferry ${VERSION}" "airferry"\n.ad l`;
   return `${[head, section("NAME", [`${escaped(name)} \\- ${escaped(summary)}`]), ...sections].filter((it) => it !== "").join("\n")}\n`;
 }
 
