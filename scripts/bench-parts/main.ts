@@ -17,6 +17,7 @@ const PARTS: Record<string, () => Promise<() => Promise<Row[]>>> = {
   loose: async () => (await import("./rpm-loose.ts")).benchLoose,
   parity: async () => (await import("./parity.ts")).benchParity,
   start: async () => (await import("./start.ts")).benchStart,
+  objects: async () => (await import("./object-storage.ts")).benchObjectStorage,
   resolve: async () => (await import("./rpm-resolve.ts")).benchResolve,
 };
 

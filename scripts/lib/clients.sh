@@ -29,7 +29,7 @@ flock 8
 PACKAGES="curl wget aria2 nginx-light apache2-bin wrk xorriso isomd5sum libarchive-tools gnupg gpgv openssl dnf rpm createrepo-c
   dnf-plugins-core podman runc crun skopeo buildah docker-registry ansible-core packer qemu-system-x86 qemu-utils
   qemu-block-extra virtinst chromium iproute2 time jq python3-jsonschema python3-solv python3-yaml python3-venv zstd xz-utils squashfs-tools genisoimage ca-certificates patchelf
-  openssh-server sudo strace man-db binutils prometheus clamav systemd-container logrotate tmux zsh fish fdisk tinyproxy-bin par2"
+  openssh-server sudo strace man-db binutils prometheus clamav systemd-container logrotate tmux zsh fish fdisk tinyproxy-bin par2 rclone"
 # Unpacked, not installed: only their files are needed, or installing them would replace something.
 UNPACKED="grub-rescue-pc ipxe ipxe-qemu memtest86+ golang-github-vmware-photon-controller-go-sdk-dev busybox-static"
 

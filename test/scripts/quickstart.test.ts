@@ -3,6 +3,7 @@ import { execFile } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
+import { needs } from "../fixtures/clients.ts";
 import { ROOT, scratch } from "../fixtures/program.ts";
 
 function quickstart(t: Test, ...args: string[]): Promise<{ status: number; out: string; left: string[] }> {
@@ -25,6 +26,19 @@ t.test("it stops what it started", async (t) => {
   t.equal(ran.status, 0, ran.out);
   t.match(ran.out, /== done/);
   await t.rejects(fetch(healthOf(ran.out)), "the server is gone");
+  t.same(ran.left, []);
+});
+
+t.test("--store s3 does the same with a bucket of a gateway that it starts", async (t) => {
+  if (!needs(t, "versitygw")) return;
+  const ran = await quickstart(t, "--store", "s3");
+  t.equal(ran.status, 0, ran.out);
+  t.match(ran.out, /unpack .* --store s3:\/\/airferry\/site\?endpoint=/);
+  t.match(ran.out, /everything hashed against signed digests, 0 problems left/);
+  t.match(ran.out, /== done/);
+  await t.rejects(fetch(healthOf(ran.out)), "the server is gone");
+  const [endpoint = ""] = /(?<=endpoint=)http:\/\/[0-9.:]+/.exec(ran.out) ?? [];
+  await t.rejects(fetch(endpoint), "and the gateway");
   t.same(ran.left, []);
 });
 
