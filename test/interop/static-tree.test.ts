@@ -147,6 +147,7 @@ t.test("under stock web servers", { timeout: 300_000 }, async (t) => {
   ];
   const app = images.index(parts);
   const left = images.image("linux/s390x", [{ "etc/motd": "left out\n" }]);
+  const part = images.index([...parts, left]);
   const docker = images.image("linux/amd64", [{ "etc/motd": "docker\n" }], true);
   const signature = images.referrer(app, "application/vnd.example.signature", Buffer.from("signed"));
   const keys = { "keys/base.asc": rpmTree.key, "keys/RPM-GPG-KEY-el": readFileSync(dvd.key.file) };
@@ -180,7 +181,7 @@ t.test("under stock web servers", { timeout: 300_000 }, async (t) => {
           attached: 1,
         }),
         images.catalogImage(HUB, redis),
-        images.catalogImage("quay.io/lab/part:1", images.index([...parts, left]), {
+        images.catalogImage("quay.io/lab/part:1", part, {
           manifests: [...parts, left].map((it) => it.digest),
           platforms: ["linux/amd64", "linux/arm64"],
         }),
