@@ -87,7 +87,7 @@ export async function attest(bundle: string, options: AttestOptions): Promise<At
         return [{ path, size, from: volumes.range(offset, size) }];
       });
       const found = await scanContent(scanner, files, { folder: options.folder, report });
-      const left = inventory.entries.filter((it) => it.from === "store" || it.from === "recipe").length;
+      const left = inventory.entries.filter((it) => !seen.has(it.digest)).length;
       if (left > 0) found.gaps.push(`${plural(left, "file")} that this bundle does not carry`);
       return found;
     });

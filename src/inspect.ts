@@ -81,6 +81,8 @@ interface InspectReport {
   scan: ScanReport | null;
   /** Signed statements, listed ones and those beside the signatures: whose they are is not checked. */
   attestations: { kind: AttestationKind; path: string; claimedKeyid: string | null }[];
+  /** Signatures that have a timestamp, as the file names claim: keyid16. */
+  claimedTimestamps: string[];
   problems: Problem[];
 }
 
@@ -141,6 +143,7 @@ export async function inspect(folders: readonly string[], options: InspectOption
     web: catalog.web === undefined ? [] : webHosts(inventory.entries),
     mediaChecks: await mediaChecksOf(inventory, copies),
     scan: contents.scan ?? null,
+    claimedTimestamps: media.signatures.filter((it) => it.name.endsWith(".tsr")).map((it) => it.name.slice(0, 16)),
     attestations: claimedAttestations(media, contents),
     problems: [...media.problems, ...problems, ...missing(copies)],
   };

@@ -42,6 +42,8 @@ interface ReleaseStatus {
   scan: ScanReport | null;
   /** What was attested about it, by whom, and what that was worth when it came in. */
   attestations: readonly AttestationFacts[];
+  /** Timestamps of its signatures that counted. */
+  timestamps: readonly { keyid: string; time: string; by: string }[];
 }
 
 interface StreamStatus {
@@ -160,6 +162,7 @@ async function streamStatus(store: Store, stream: string, now: Date, problems: P
       web: inventory.catalog.web === undefined ? [] : webHosts(entries),
       scan: (await readImport(folder).catch(() => undefined))?.scan ?? null,
       attestations: release.attestations ?? [],
+      timestamps: release.timestamps ?? [],
     });
   }
   const served = releases.find((it) => it.current);

@@ -5,7 +5,8 @@
 import { join } from "node:path";
 import { AirferryError } from "./errors.ts";
 import { writeAtomic } from "./io/atomic.ts";
-import type { Digest } from "./io/digest.ts";
+import { type Digest, digestOf } from "./io/digest.ts";
+import { printable } from "./io/printable.ts";
 import { shellWord } from "./io/shell.ts";
 import type { KeyKind } from "./sign/keys.ts";
 import { isPostQuantum } from "./sign/keys.ts";
@@ -28,6 +29,7 @@ import {
   parseTrust,
   type RoleName,
   type StreamRule,
+  signingRoles,
   type TrustRoot,
 } from "./sign/trust-root.ts";
 import { countSigners } from "./sign/verify-sums.ts";
@@ -43,6 +45,8 @@ export interface TrustView {
   expires: string;
   signers: { id: string; owner: string; notBefore: string; notAfter: string; keys: TrustKeyView[] }[];
   roles: { role: RoleName; signers: readonly string[]; threshold: number; require: readonly KeyKind[] }[];
+  /** Timestamp authorities, or CAs that issue their certificates. */
+  authorities: { subject: string; fingerprint: Digest; validTo: string }[];
   streams: Record<string, StreamRule>;
   revoked: TrustRoot["revoked"];
   /** Ids of the signers whose signatures are there. */
@@ -166,11 +170,16 @@ export async function showTrust(dir: string): Promise<TrustView> {
         successorOf: succession?.from ?? null,
       })),
     })),
-    roles: Object.entries(root.roles).map(([role, { signers, threshold, require = [] }]) => ({
-      role: role as RoleName,
+    roles: signingRoles(root.roles).map(([role, { signers, threshold, require = [] }]) => ({
+      role,
       signers,
       threshold,
       require,
+    })),
+    authorities: root.authorities.map((it) => ({
+      subject: printable(it.subject.replaceAll("\n", ", "), 200),
+      fingerprint: digestOf(it.raw),
+      validTo: it.validToDate.toISOString(),
     })),
     streams: root.streams,
     revoked: root.revoked,

@@ -27,6 +27,7 @@ import { checkSerialJump, judgeMedia, judgeRules, TRUST_HINTS } from "./bundle/t
 import { piecesOf, volumeIndexOf, volumeName } from "./bundle/volume-layout.ts";
 import { VolumeSet } from "./bundle/volumes.ts";
 import { AirferryError, type ErrorCode, type Problem } from "./errors.ts";
+import { attestationText, stampText } from "./io/attestation-text.ts";
 import { type Digest, digestOf } from "./io/digest.ts";
 import { countEstablished, type EstablishedCounts } from "./io/established.ts";
 import { keepHeapSmall } from "./io/flat-memory.ts";
@@ -39,6 +40,8 @@ import type { Need } from "./receipt/need-file.ts";
 import { isS3Name } from "./s3/s3-target.ts";
 import type { Scanner } from "./scan/scanner.ts";
 import { publicKeyPem, type TrustedKey } from "./sign/keys.ts";
+import { mergedStamps, stampCheck } from "./sign/stamp-reader.ts";
+import type { StampedSigner } from "./sign/timestamp.ts";
 import type { StoredTrust } from "./sign/trust-chain.ts";
 import { keepTrust, readStoredTrust, refuseOtherTrust } from "./sign/trust-files.ts";
 import { readTrust, type SettledTrust } from "./sign/whom-to-trust.ts";
@@ -69,6 +72,8 @@ interface UnpackOptions {
   trust: readonly string[];
   /** How many distinct trusted keys must have signed; default 1. Not with a trust root. */
   threshold?: number;
+  /** Files with certificates of timestamp authorities: as many signers as must sign need a timestamp of one of them. */
+  tsa?: readonly string[];
   /** Lets an older serial become current; never another bundle of a known serial. */
   allowRollback?: boolean;
   /** Command of a scanner that looks at the content before the release is served. */
@@ -113,6 +118,8 @@ export interface UnpackReport {
   scan?: ScanReport;
   /** What is attested about it, and by whom. */
   attestations: AttestationFacts[];
+  /** Timestamps of signatures, by authorities of the trust root or of --tsa. */
+  timestamps: StampedSigner[];
   /** Volumes that are still to come. */
   missing: string[];
   /** Media of the set that are still to come, according to the names of the given ones. */
@@ -211,6 +218,7 @@ async function unpackBundle(
   const scanner =
     options.scan === undefined ? undefined : await (await import("./scan/scanner.ts")).openScanner(options.scan);
   const source = await readTrust(options.trust, options.threshold);
+  const check = await stampCheck(options.tsa);
   const earlier = await existingStore(options.store);
   opened.store = earlier;
   const stored = earlier && (await readStoredTrust(join(earlier.dir, TRUST_FOLDER)));
@@ -218,7 +226,8 @@ async function unpackBundle(
   for (const line of media.notices) options.notice?.(line);
   facts.bundle = { digest: digestOf(media.sums) };
   const now = new Date(Math.max((options.now ?? new Date()).getTime(), earlier ? await newestCreated(earlier) : 0));
-  const { trust, signers, problems } = await judgeMedia(media, source, { now, stored });
+  const judged = await judgeMedia(media, source, { now, stored });
+  const { trust, signers, problems } = judged;
   // A revocation holds from here on, whatever becomes of the bundle that brought it.
   if (earlier !== undefined && stored !== undefined) await takeOver(earlier, trust, stored, options, folders);
   facts.signers = [...signers].sort();
@@ -227,6 +236,9 @@ async function unpackBundle(
   const isHere = isPast && earlier !== undefined && (await earlier.hasRelease(digestOf(media.sums)));
   refuse(folders, [...media.problems, ...(isHere ? [] : problems)]);
   if (trust === undefined) throw new Error("nobody to trust has no problem");
+  const stamped = check?.(media.signatures, { trust, at: undefined, signers });
+  refuse(folders, stamped?.problems ?? []);
+  const timestamps = mergedStamps([...judged.stamped.stamps, ...(stamped?.timestamps ?? [])]);
   const read = await readContents(media);
   const { contents, inventoryBytes } = read;
   // A truncated copy is ignored if there is another of its volume; else the volume counts as missing.
@@ -275,12 +287,14 @@ async function unpackBundle(
         left: 0,
         building: 0,
         total: 0,
+        judged,
+        timestamps,
         damaged,
         ...by,
       };
       const report = await takeIn(work).catch(async (error: unknown) => Promise.reject(await explain(error, work)));
       const result = report.already ? "already" : report.complete ? "done" : "incomplete";
-      await recordDeed(store, { action: "unpack", result, ...facts }, { ...options, folders });
+      await recordDeed(store, { action: "unpack", result, ...facts, ...attestedIn(report) }, { ...options, folders });
       await store.save();
       return report;
     } finally {
@@ -289,6 +303,13 @@ async function unpackBundle(
   } finally {
     await pool.close();
   }
+}
+
+/** What counted, for the journal. */
+function attestedIn({ timestamps, attestations }: UnpackReport): Pick<Deed, "attested"> {
+  const good = attestations.filter((it) => it.fault === null);
+  const attested = [...timestamps.map(stampText), ...good.map(attestationText)];
+  return attested.length === 0 ? {} : { attested };
 }
 
 /** Whether a store has a trust root: then nobody needs to be named. */
@@ -409,6 +430,10 @@ interface Work {
   /** The trusted keys that signed. */
   trusted: TrustedKey[];
   threshold: number;
+  /** Good signatures, and their timestamps by authorities of the trust root. */
+  judged: Awaited<ReturnType<typeof judgeMedia>>;
+  /** These, and those that --tsa asked for. */
+  timestamps: StampedSigner[];
   /** Bytes that are still to be written. */
   left: number;
   /** Bytes that are still to be built, and those that this run copies and builds. */
@@ -435,12 +460,13 @@ async function takeIn(work: Work): Promise<UnpackReport> {
     missing: [],
     missingMedia: [],
     attestations: [],
+    timestamps: work.timestamps,
     established: countEstablished(inventory.catalog.provenance),
   };
   const standing = await standingOf(store, inventory, report.digest);
   if (standing === "back") await verifyRollback(store, inventory, options);
   const now = standing === "again" ? (options.now ?? new Date()) : await verifyExpiry(store, inventory, options);
-  const rules = await judgeRules(work.trust, report.signers, { media, contents }, now);
+  const rules = await judgeRules(work.trust, work.judged, { media, contents }, now);
   report.attestations = rules.attestations;
   for (const line of rules.notices) options.notice?.(line);
   if (standing !== "again") refuse(work.folders, rules.problems);
@@ -523,6 +549,7 @@ async function takeIn(work: Work): Promise<UnpackReport> {
       tool: `airferry ${VERSION}`,
       written: report.written,
       ...(scan !== undefined && { scan }),
+      ...(report.timestamps.length > 0 && { timestamps: report.timestamps }),
       ...(report.attestations.length > 0 && { attestations: report.attestations }),
       ...(standing === "back" ? { rolledBack: true as const } : {}),
     },

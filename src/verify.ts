@@ -22,6 +22,7 @@ import { formatBytes, plural } from "./io/format.ts";
 import { HashPool } from "./io/hash-pool.ts";
 import { formatUtcTime } from "./io/utc-time.ts";
 import type { VerifyReport } from "./report/types.ts";
+import { mergedStamps, type StampCheck, stampCheck } from "./sign/stamp-reader.ts";
 import { readTrust, type SettledTrust, type TrustSource } from "./sign/whom-to-trust.ts";
 
 interface VerifyOptions {
@@ -102,8 +103,7 @@ export async function verify(
     const { refuseNeed } = await import("./receipt/need-file.ts");
     await refuseNeed(options.need);
   }
-  const { tsa = [] } = options;
-  const check = tsa.length === 0 ? undefined : await stampCheck(tsa);
+  const check = await stampCheck(options.tsa);
   const report = emptyReport();
   report.trusted = (source.keys ?? []).map(({ keyid, file }) => ({ keyid, file }));
   report.threshold = source.threshold;
@@ -129,19 +129,6 @@ export async function verify(
   return report;
 }
 
-type StampCheck = (
-  files: Media["signatures"],
-  by: { trust: SettledTrust; at: Date | undefined; signers: readonly string[] },
-) => { timestamps: VerifyReport["timestamps"]; problems: Problem[] };
-
-/** Loaded only for who asks for timestamps. */
-async function stampCheck(files: readonly string[]): Promise<StampCheck> {
-  const { readAuthorities } = await import("./sign/timestamp.ts");
-  const { checkStamps } = await import("./sign/stamped-signers.ts");
-  const authorities = await readAuthorities(files);
-  return (signatures, by) => checkStamps(signatures, { ...by, authorities });
-}
-
 /** Bytes in files that are named as volumes are, in all folders. */
 function volumeBytes({ folders }: Media): number {
   const sizes = folders.flatMap(({ files }) => [...files].filter(([name]) => volumeIndexOf(name) !== undefined));
@@ -163,12 +150,9 @@ async function verifyMedia(
   const digest = digestOf(media.sums);
   report.digest = digest;
   note(report, "media", media.problems);
-  const {
-    trust,
-    signers,
-    count,
-    problems: faults,
-  } = await judgeMedia(media, source, { now: options.at ?? options.now ?? new Date() });
+  const now = options.at ?? options.now ?? new Date();
+  const judged = await judgeMedia(media, source, { now, at: options.at });
+  const { trust, signers, count, problems: faults } = judged;
   report.signers = signers;
   note(report, "signatures", faults);
   if (trust?.root !== undefined) {
@@ -180,11 +164,12 @@ async function verifyMedia(
   // Too few good signatures: the rest is untrusted and not even parsed.
   if (trust === undefined || count < trust.threshold) return;
   const stamped = check?.(media.signatures, { trust, at: options.at, signers });
-  report.timestamps = stamped?.timestamps ?? [];
+  report.timestamps = mergedStamps([...judged.stamped.stamps, ...(stamped?.timestamps ?? [])]);
   if (stamped !== undefined && stamped.problems.length > 0) note(report, "signatures", stamped.problems);
   const { contents, problems } = await readContents(media);
   note(report, "files", problems);
-  if (contents !== undefined) await reportContents({ media, contents }, { pool, trust, streamed }, options, report);
+  if (contents !== undefined)
+    await reportContents({ media, contents }, { pool, trust, judged, streamed }, options, report);
   report.ok = report.problems.length === 0;
   if (contents !== undefined && options.need !== undefined)
     report.need = await writeNeeded(contents, options.need, { ...options, pool, digest }, report);
@@ -192,7 +177,17 @@ async function verifyMedia(
 
 async function reportContents(
   { media, contents }: { media: Media; contents: Contents },
-  { pool, trust, streamed }: { pool: HashPool; trust: SettledTrust; streamed: Streamed | undefined },
+  {
+    pool,
+    trust,
+    judged,
+    streamed,
+  }: {
+    pool: HashPool;
+    trust: SettledTrust;
+    judged: Awaited<ReturnType<typeof judgeMedia>>;
+    streamed: Streamed | undefined;
+  },
   options: VerifyOptions,
   report: VerifyReport,
 ): Promise<void> {
@@ -214,7 +209,7 @@ async function reportContents(
     const message = `the bundle has expired: it could be imported until ${notAfter}`;
     note(report, "expiry", [{ code: "ERR_EXPIRED", path: "airferry.json", message }]);
   } else note(report, "expiry", []);
-  const rules = await judgeRules(trust, report.signers, { media, contents }, now);
+  const rules = await judgeRules(trust, judged, { media, contents }, now);
   report.attestations = rules.attestations;
   for (const line of rules.notices) options.notice?.(line);
   note(report, "rules", rules.problems);

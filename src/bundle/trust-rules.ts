@@ -4,6 +4,8 @@
  */
 import { AirferryError, type ErrorCode, type Problem } from "../errors.ts";
 import { plural } from "../io/format.ts";
+import { stampReader, stampsOf } from "../sign/stamp-reader.ts";
+import type { Stamps } from "../sign/timestamp.ts";
 import { problemsOf, type StoredTrust, type TrustFile } from "../sign/trust-chain.ts";
 import { readTrustFiles } from "../sign/trust-files.ts";
 import { ANY_STREAM, type StreamRule, type TrustRoot } from "../sign/trust-root.ts";
@@ -43,6 +45,8 @@ export const TRUST_HINTS: Partial<Record<ErrorCode, string>> = {
   ERR_ATTESTATION_FAILED:
     "do not import it, and ask the packer; if the finding is wrong, have the same key attest a newer scan: airferry attest BUNDLE --type scan --scan COMMAND --key FILE",
   ERR_ATTESTATION_OLD: "scan it again: airferry attest BUNDLE --type scan --scan COMMAND --key FILE",
+  ERR_TIMESTAMP:
+    "have a timestamp added: airferry sign BUNDLE --key FILE --timestamp URL; whose count says the trust root: airferry trust rotate DIR --tsa CERT; or name an authority's certificate: --tsa CERT",
   ERR_SERIAL_JUMP:
     "carry a release in between; if the jump is right, have the holders of the root keys allow it: airferry trust rotate DIR --stream NAME:max-jump=N",
   ERR_EQUIVOCATION: "two different files claim to be one: find out why before anything else is imported",
@@ -50,6 +54,8 @@ export const TRUST_HINTS: Partial<Record<ErrorCode, string>> = {
 
 /** Whether SHA256SUMS may be trusted, and by whose word. */
 interface Judged extends SumsVerdict {
+  /** Timestamps of good signatures by the authorities of the trust root. */
+  stamped: Stamps;
   /** Absent when nobody could be trusted: `problems` says why. */
   trust?: SettledTrust;
 }
@@ -62,16 +68,17 @@ interface Judged extends SumsVerdict {
 export async function judgeMedia(
   media: Media,
   source: TrustSource,
-  { now, stored }: { now: Date; stored?: StoredTrust | undefined },
+  { now, stored, at }: { now: Date; stored?: StoredTrust | undefined; at?: Date | undefined },
 ): Promise<Judged> {
   try {
     const plain = source.keys !== undefined && stored === undefined;
     const carried = plain ? [] : await carriedTrust(media);
     const trust = settleTrust(source, carried, stored);
-    return { trust, ...judgeSums(media.sums, media.signatures, trust, now) };
+    const reader = await stampReader(trust.root, media.signatures, at);
+    return { trust, ...judgeSums(media.sums, media.signatures, trust, now, reader) };
   } catch (error) {
     if (!(error instanceof AirferryError) || error.code === "ERR_USAGE") throw error;
-    return { signers: [], count: 0, untrusted: [], problems: problemsOf(error) };
+    return { signers: [], count: 0, untrusted: [], problems: problemsOf(error), stamped: { stamps: [], problems: [] } };
   }
 }
 
@@ -104,24 +111,26 @@ interface RulesVerdict {
  * Judges a bundle whose signatures are good: by the rules of the trust root, if there is one, and by its attestations.
  *
  * Codes: ERR_KEY_EXPIRED, ERR_STREAM_UNTRUSTED, ERR_AUDIENCE, ERR_TOO_OLD, ERR_ATTESTATION and those that begin so.
- * @param signers keyids of good signatures
+ * @param judged keyids of good signatures, and their timestamps
  */
 export async function judgeRules(
   trust: SettledTrust,
-  signers: readonly string[],
+  { signers, stamped }: Pick<Judged, "signers" | "stamped">,
   { media, contents }: { media: Media; contents: Contents },
   now: Date,
 ): Promise<RulesVerdict> {
   const { inventory, inventoryDigest } = contents;
   const { root } = trust;
-  const problems = checkTrustRules(trust, signers, inventory, now);
+  // Nothing depends on them where no rule asks for timestamps.
+  const stampNotices = stamped.problems.map((it) => `${it.message}; it counts for nothing`);
+  const problems = checkTrustRules(trust, { signers, stamped }, inventory, now);
   const rule = root && ruleFor(root, inventory.stream);
   const isLate = (name: string) => /\.(?:provenance|scan)\.sigstore\.json$/.test(name);
   const isAttested = contents.attestations.length > 0 || media.signatures.some((it) => isLate(it.name));
-  if (!isAttested && rule?.attestations === undefined) return { problems, attestations: [], notices: [] };
+  if (!isAttested && rule?.attestations === undefined) return { problems, attestations: [], notices: stampNotices };
   const { judgeAttestations } = await import("./attest-rules.ts");
   const verdict = judgeAttestations({ media, contents, inventoryDigest }, trust, rule, now);
-  return { ...verdict, problems: [...problems, ...verdict.problems] };
+  return { ...verdict, notices: [...stampNotices, ...verdict.notices], problems: [...problems, ...verdict.problems] };
 }
 
 /**
@@ -131,17 +140,22 @@ export async function judgeRules(
  * @param signers keyids of good signatures
  */
 function checkTrustRules(
-  { root, keys, threshold, required }: SettledTrust,
-  signers: readonly string[],
+  trust: SettledTrust,
+  judged: Pick<Judged, "signers" | "stamped">,
   inventory: Inventory,
   now: Date,
 ): Problem[] {
+  const { root, keys, threshold, required } = trust;
+  const { signers, stamped } = judged;
   if (root === undefined) return [];
   const problems: Problem[] = [];
   const add = (code: Problem["code"], message: string) => problems.push({ code, path: "airferry.json", message });
   const { stream, created, audience } = inventory;
   const signed = keys.filter((it) => signers.includes(it.keyid));
-  const late = signed.filter(({ file }) => !isValidAt(root, file, created));
+  const timesOf = (keyid: string) => stampsOf(stamped, keyid);
+  const late = signed.filter(
+    ({ file, keyid }) => ![created, ...timesOf(keyid)].some((time) => isValidAt(root, file, time)),
+  );
   if (
     countSigners(
       signed.filter((it) => !late.includes(it)),
@@ -166,6 +180,7 @@ function checkTrustRules(
     const whom = audience === undefined ? "no site in particular" : audience.join(", ");
     add("ERR_AUDIENCE", `the bundle was made for another site: expected ${rule.audience}, got ${whom}`);
   }
+  if (rule.requireTimestamp === true) problems.push(...stampProblems({ ...trust, root }, judged));
   const { maxAgeDays } = rule;
   if (maxAgeDays !== undefined && now.getTime() > Date.parse(created) + maxAgeDays * DAY_MS) {
     add("ERR_TOO_OLD", `the bundle is too old: made at ${created}, expected at most ${plural(maxAgeDays, "day")} ago`);
@@ -175,7 +190,30 @@ function checkTrustRules(
 
 function isValidAt(root: TrustRoot, id: string, time: string): boolean {
   const signer = root.signers[id];
-  return signer !== undefined && signer.notBefore <= time && time <= signer.notAfter;
+  const at = Date.parse(time);
+  return signer !== undefined && Date.parse(signer.notBefore) <= at && at <= Date.parse(signer.notAfter);
+}
+
+/**
+ * Whether enough signers have a timestamp by which they might sign, and their keys were not revoked. What the bundle
+ * says of its own time does not matter then.
+ */
+function stampProblems(
+  { root, keys, threshold, required }: SettledTrust & { root: TrustRoot },
+  { signers, stamped }: Pick<Judged, "signers" | "stamped">,
+): Problem[] {
+  const counting = keys.filter(({ keyid, file }) => {
+    if (!signers.includes(keyid)) return false;
+    const lost = root.revoked.find((it) => it.keyid === keyid);
+    return stampsOf(stamped, keyid).some(
+      (time) => isValidAt(root, file, time) && (lost === undefined || Date.parse(time) < Date.parse(lost.from)),
+    );
+  });
+  const count = countSigners(counting, required);
+  if (count >= threshold) return [];
+  if (stamped.problems.length > 0) return stamped.problems;
+  const message = `too few timestamps by authorities of the trust root: expected those of ${plural(threshold, "distinct owner")}, each from a time at which they may sign, got ${count}`;
+  return [{ code: "ERR_TIMESTAMP", path: "signatures", message }];
 }
 
 /**

@@ -9,6 +9,7 @@ import { plural } from "../io/format.ts";
 import { HashPool } from "../io/hash-pool.ts";
 import type { HeldFile, HeldFiles } from "../io/held-files.ts";
 import { shellWords } from "../io/shell.ts";
+import type { StampedSigner } from "../sign/timestamp.ts";
 import { readTrust, type TrustSource } from "../sign/whom-to-trust.ts";
 import type { AttestationFacts } from "./attest-rules.ts";
 import { bytesToCheck, checkContent, checkLargeFile } from "./check-content.ts";
@@ -40,6 +41,8 @@ export interface VerifiedBundle {
   documents: { name: string; digest: Digest; held: HeldFile }[];
   /** What is attested about it, by whom, and what that is worth. */
   attestations: AttestationFacts[];
+  /** Timestamps of its signatures, by authorities of the trust root. */
+  timestamps: StampedSigner[];
   /** The digests of the pieces of its larger entries. */
   pieces?: { digest: Digest; held: HeldFile };
 }
@@ -120,7 +123,8 @@ async function openJob(
   const media = await readMedia(folders);
   for (const line of media.notices) notice(line);
   const now = options.now ?? new Date();
-  const { trust, signers, problems } = await judgeMedia(media, source, { now });
+  const judged = await judgeMedia(media, source, { now });
+  const { trust, signers, problems } = judged;
   refuse([...media.problems, ...problems]);
   if (trust === undefined) throw new Error("nobody to trust has no problem");
   const { contents, inventoryBytes, problems: faults } = await readContents(media);
@@ -135,7 +139,7 @@ async function openJob(
   const ahead = clockSkewNote(inventory.created, now);
   if (ahead !== undefined) notice(ahead);
   refuse(expired(inventory, now));
-  const rules = await judgeRules(trust, signers, { media, contents }, now);
+  const rules = await judgeRules(trust, judged, { media, contents }, now);
   for (const line of rules.notices) notice(line);
   refuse(rules.problems);
   const missing = inventory.volumes.filter((_, index) => contents.copies[index]?.length === 0);
@@ -170,6 +174,7 @@ async function openJob(
       volumes: copies.flatMap((it) => it.slice(0, 1)),
       documents,
       attestations: rules.attestations,
+      timestamps: judged.stamped.stamps,
       ...(pieces && { pieces }),
     },
   };

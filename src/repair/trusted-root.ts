@@ -16,6 +16,7 @@ import { digestsOfFile } from "../io/hash-file.ts";
 import { readSmall } from "../io/safe-open.ts";
 import type { TrustedKey } from "../sign/keys.ts";
 import { formatSignatureBundle, MAX_SIGNATURE_BYTES, parseSignatureBundle } from "../sign/sigstore-bundle.ts";
+import { type StampReader, stampReader } from "../sign/stamp-reader.ts";
 import { problemsOf, trustNameOf } from "../sign/trust-chain.ts";
 import { readTrustFiles } from "../sign/trust-files.ts";
 import { MAX_TRUST_BYTES } from "../sign/trust-root.ts";
@@ -142,10 +143,14 @@ async function judge(
   const now = new Date();
   const pool = new SignaturePool(sums, trust.keys);
   pool.add(media.flatMap((it) => [...groupsOf(it.signatures)]));
-  const { signers, problems } = judgeSums(sums, pool.files(), trust, now);
+  const all = media.flatMap((it) => it.signatures);
+  const read = await stampReader(trust.root, all);
+  // Whatever is left of the signatures that they are about: a timestamp shows how old it is.
+  const reader: StampReader | undefined = read && ((_, keyids) => read(all, keyids));
+  const { signers, problems } = judgeSums(sums, pool.files(), trust, now, reader);
   if (problems.length > 0) {
     const found = targets.flatMap((it) => it.signatures);
-    const own = judgeSums(sums, found, trust, now).problems;
+    const own = judgeSums(sums, found, trust, now, reader).problems;
     const first = own[0] ?? problems[0];
     throw new AirferryError(first?.code ?? "ERR_THRESHOLD", "not trusted", {
       problems: [...(own.length > 0 ? own : problems), ...targets.flatMap((it) => it.problems)],

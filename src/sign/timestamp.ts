@@ -4,7 +4,7 @@
  */
 import { hash, timingSafeEqual, verify, X509Certificate } from "node:crypto";
 import * as asn1 from "asn1js";
-import { AirferryError } from "../errors.ts";
+import { AirferryError, type Problem } from "../errors.ts";
 import { printable } from "../io/printable.ts";
 import { readKeyFile } from "./keys.ts";
 
@@ -51,6 +51,21 @@ interface Timestamp {
   time: Date;
   /** Subject of the authority's certificate, printable. */
   by: string;
+}
+
+/** A signer's timestamp. */
+export interface StampedSigner {
+  keyid: string;
+  /** RFC 3339. */
+  time: string;
+  /** Subject of the authority's certificate. */
+  by: string;
+}
+
+/** Timestamps of good signatures, the earliest first, and what is wrong with others. */
+export interface Stamps {
+  stamps: StampedSigner[];
+  problems: Problem[];
 }
 
 /** The question for a timestamp of some bytes: DER. */

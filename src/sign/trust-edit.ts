@@ -2,7 +2,7 @@
  * The next version of a trust root: changes to its document, one after the other. What comes of them is parsed like any
  * other trust root before it is written. docs/format.md, "Trust root".
  */
-import { createHash } from "node:crypto";
+import { createHash, type X509Certificate } from "node:crypto";
 import { AirferryError } from "../errors.ts";
 import { printable } from "../io/printable.ts";
 import { formatUtcTime } from "../io/utc-time.ts";
@@ -14,6 +14,7 @@ import {
   type RoleName,
   SIGNER_ID,
   type StreamRule,
+  signingRoles,
   TRUST_MEDIA_TYPE,
   type TrustDocument,
 } from "./trust-root.ts";
@@ -44,6 +45,9 @@ export interface TrustChanges {
   /** The old key of the one signer that is replaced: it signs for its successor. */
   oldKey?: Signer;
   remove?: readonly string[];
+  /** Certificates of timestamp authorities, or of their CAs, to add; and whether those before are removed. */
+  authorities?: readonly X509Certificate[];
+  dropAuthorities?: boolean;
   /** keyids, or ids of signers, whose keys no longer count. */
   revoke?: readonly { what: string; from: Date; reason: string }[];
 }
@@ -86,7 +90,7 @@ export async function changedTrust(
   for (const id of changes.remove ?? []) {
     signerOf(next, id);
     delete next.signers[id];
-    for (const role of Object.values(next.roles)) role.signers = role.signers.filter((it) => it !== id);
+    for (const [, role] of signingRoles(next.roles)) role.signers = role.signers.filter((it) => it !== id);
   }
   for (const { what, from, reason } of changes.revoke ?? []) revoke(next, what, formatUtcTime(from), reason);
   for (const [name, threshold] of changes.thresholds ?? []) {
@@ -102,7 +106,12 @@ export async function changedTrust(
     delete next.streams[name];
   }
   if (version === 1 && Object.keys(next.streams).length === 0) next.streams[ANY_STREAM] = {};
-  for (const [name, role] of Object.entries(next.roles)) {
+  if (changes.dropAuthorities === true) delete next.roles.tsa;
+  if (changes.authorities !== undefined && changes.authorities.length > 0) {
+    const texts = changes.authorities.map((it) => it.raw.toString("base64"));
+    next.roles.tsa = { certificates: [...new Set([...(next.roles.tsa?.certificates ?? []), ...texts])] };
+  }
+  for (const [name, role] of signingRoles(next.roles)) {
     // Two signers unless there is one alone; a receipt has one signature.
     const most = name === "root" || name === "release" ? 2 : 1;
     const owners = new Set(role.signers.map((id) => next.signers[id]?.owner)).size;

@@ -2,7 +2,7 @@
  * The trust root: who may sign what for a site, as one signed file with a version. Parses it strictly and knows nothing
  * of its signatures, which are checked first (trust-chain.ts). docs/format.md, "Trust root".
  */
-import { createPublicKey } from "node:crypto";
+import { createPublicKey, X509Certificate } from "node:crypto";
 import { z } from "zod";
 import { AirferryError } from "../errors.ts";
 import { type Digest, digestOf } from "../io/digest.ts";
@@ -22,6 +22,7 @@ const MAX_STREAMS = 1000;
 const MAX_REVOKED = 1000;
 const MAX_SERIAL = 999_999_999;
 const MAX_AGE_DAYS = 36_500;
+const MAX_AUTHORITIES = 16;
 /** The rule of streams that have none of their own. */
 export const ANY_STREAM = "*";
 
@@ -57,6 +58,7 @@ const streamSchema = z.strictObject({
   maxSerialJump: z.int().min(1).max(MAX_SERIAL).exactOptional(),
   attestations: z.array(name).min(1).max(16).exactOptional(),
   maxScanAgeDays: z.int().min(1).max(MAX_AGE_DAYS).exactOptional(),
+  requireTimestamp: z.literal(true).exactOptional(),
 });
 const schema = z.strictObject({
   mediaType: z.literal(TRUST_MEDIA_TYPE),
@@ -70,6 +72,7 @@ const schema = z.strictObject({
     release: roleSchema,
     scan: roleSchema.exactOptional(),
     receipt: roleSchema.exactOptional(),
+    tsa: z.strictObject({ certificates: z.array(base64).min(1).max(MAX_AUTHORITIES) }).exactOptional(),
   }),
   streams: z.record(z.string(), streamSchema),
   revoked: z.array(z.strictObject({ keyid, from: time, reason: line })).max(MAX_REVOKED),
@@ -81,7 +84,9 @@ export type TrustDocument = z.output<typeof schema>;
 export type StreamRule = z.output<typeof streamSchema>;
 /** Its old key's word that a signer's keys are now these. */
 export type Succession = z.output<typeof successionSchema>;
-export type RoleName = keyof TrustDocument["roles"];
+/** Roles whose signers sign something here; `tsa` has certificates instead. */
+export type RoleName = Exclude<keyof TrustDocument["roles"], "tsa">;
+type Role = z.output<typeof roleSchema>;
 
 /** A parsed trust root. */
 export interface TrustRoot extends TrustDocument {
@@ -89,6 +94,13 @@ export interface TrustRoot extends TrustDocument {
   digest: Digest;
   /** Keys of each signer by its id; `file` is the id, `signer` the owner: two signers of one owner count once. */
   keysOf: ReadonlyMap<string, readonly TrustedKey[]>;
+  /** Certificates of the role `tsa`: of timestamp authorities, or of CAs that issued theirs. */
+  authorities: readonly X509Certificate[];
+}
+
+/** The roles that have signers. */
+export function signingRoles({ tsa: _, ...roles }: TrustDocument["roles"]): [RoleName, Role][] {
+  return Object.entries(roles) as [RoleName, Role][];
 }
 
 /** The canonical form: what is signed. */
@@ -134,7 +146,12 @@ export function parseTrust(bytes: Uint8Array, path: string): TrustRoot {
   const keysOf = readKeys(parsed.data, path);
   const fault = ruleFault(parsed.data, keysOf);
   if (fault !== undefined) throw invalidTrust(path, fault);
-  return { ...parsed.data, digest: digestOf(bytes), keysOf };
+  const authorities = (parsed.data.roles.tsa?.certificates ?? []).map((text, at) =>
+    certificateIn(text, `roles.tsa.certificates[${at}]`, path),
+  );
+  if (new Set(authorities.map((it) => it.fingerprint256)).size !== authorities.length)
+    throw invalidTrust(path, "roles.tsa.certificates: one of them twice");
+  return { ...parsed.data, digest: digestOf(bytes), keysOf, authorities };
 }
 
 /** A fault of a trust root's content. */
@@ -186,6 +203,19 @@ function keyIn(text: string, where: string, path: string): TrustedKey {
   return key;
 }
 
+function certificateIn(text: string, where: string, path: string): X509Certificate {
+  const der = Buffer.from(text, "base64");
+  let certificate: X509Certificate;
+  try {
+    certificate = new X509Certificate(der);
+  } catch (cause) {
+    throw invalidTrust(path, `${where}: not a certificate`, cause);
+  }
+  if (der.toString("base64") !== text || !certificate.raw.equals(der))
+    throw invalidTrust(path, `${where}: not the canonical form of a certificate`);
+  return certificate;
+}
+
 function ruleFault(it: TrustDocument, keysOf: ReadonlyMap<string, readonly TrustedKey[]>): string | undefined {
   const ids = Object.keys(it.signers);
   if (ids.length > MAX_SIGNERS) return `signers: at most ${MAX_SIGNERS}`;
@@ -200,7 +230,7 @@ function ruleFault(it: TrustDocument, keysOf: ReadonlyMap<string, readonly Trust
   if (stream !== undefined) return `streams: "${printable(stream, 64)}" is no name of a stream`;
   if (new Set(it.revoked.map((one) => one.keyid)).size !== it.revoked.length) return "revoked: a key twice";
   const revoked = new Set(it.revoked.map((one) => one.keyid));
-  for (const [role, { signers, threshold, require = [] }] of Object.entries(it.roles)) {
+  for (const [role, { signers, threshold, require = [] }] of signingRoles(it.roles)) {
     if (new Set(signers).size !== signers.length) return `roles.${role}.signers: one of them twice`;
     if (new Set(require).size !== require.length) return `roles.${role}.require: a kind twice`;
     const stranger = signers.find((id) => !keysOf.has(id));

@@ -8,6 +8,8 @@ import { basename, dirname } from "node:path";
 import { AirferryError, type Problem } from "../errors.ts";
 import { type Digest, digestOf, parseHex } from "../io/digest.ts";
 import { type KeyKind, parsePublicKeys, readKeyFile, TRUSTED, type TrustedKey } from "./keys.ts";
+import { type StampReader, stampsOf } from "./stamp-reader.ts";
+import type { Stamps } from "./timestamp.ts";
 import { advance, refuseTwin, type StoredTrust, type TrustFile, trustNameOf, verifyFirst } from "./trust-chain.ts";
 import { readTrustFolder } from "./trust-files.ts";
 import { invalidTrust, type TrustRoot } from "./trust-root.ts";
@@ -196,20 +198,29 @@ function otherFingerprint(expected: string, actual: string): AirferryError {
 }
 
 /**
- * Checks SHA256SUMS as {@link verifySums} does, with whom is trusted: signatures of revoked keys do not count, and an
- * expired trust root lets nothing in. The time is the reader's, never the bundle's.
+ * Checks SHA256SUMS as {@link verifySums} does, with whom is trusted: signatures of revoked keys do not count, unless a
+ * timestamp shows that they are older than the revocation, and an expired trust root lets nothing in. The time is the
+ * reader's or a timestamp authority's, never the bundle's.
+ * @param reader of timestamps; undefined: there are none
  */
 export function judgeSums(
   sums: Uint8Array,
   signatures: readonly SignatureFile[],
   { keys, threshold, required, root }: SettledTrust,
   now: Date,
-): SumsVerdict {
+  reader?: StampReader,
+): SumsVerdict & { stamped: Stamps } {
   const verdict = verifySums(sums, signatures, keys, threshold, required);
-  if (root === undefined) return verdict;
+  const stamped = reader?.(signatures, verdict.signers) ?? { stamps: [], problems: [] };
+  if (root === undefined) return { ...verdict, stamped };
   const problems: Problem[] = [...verdict.problems];
   const isRevoked = (keyid: string) =>
-    root.revoked.some((it) => it.keyid === keyid && Date.parse(it.from) <= now.getTime());
+    root.revoked.some(
+      ({ keyid: lost, from }) =>
+        lost === keyid &&
+        Date.parse(from) <= now.getTime() &&
+        !stampsOf(stamped, keyid).some((it) => Date.parse(it) < Date.parse(from)),
+    );
   const signers = verdict.signers.filter((it) => !isRevoked(it));
   const count = countSigners(
     keys.filter((it) => signers.includes(it.keyid)),
@@ -231,5 +242,5 @@ export function judgeSums(
     const message = `the trust root "${root.name}" version ${root.version} has expired: it was good until ${root.expires}`;
     problems.unshift({ code: "ERR_TRUST_EXPIRED", path: "trust root", message });
   }
-  return { ...verdict, signers, count, problems };
+  return { ...verdict, signers, count, problems, stamped };
 }

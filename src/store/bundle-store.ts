@@ -29,6 +29,7 @@ export interface SharedBundle {
   readonly volumes: readonly HeldFile[];
   readonly documents: VerifiedBundle["documents"];
   readonly attestations: VerifiedBundle["attestations"];
+  readonly timestamps: VerifiedBundle["timestamps"];
   readonly pieces?: VerifiedBundle["pieces"];
 }
 
@@ -42,11 +43,33 @@ export type StoreSource = string | CacheSource | readonly SharedBundle[];
 
 /** Makes plain data of a verified bundle. */
 export function shareBundle(bundle: VerifiedBundle, now = new Date()): SharedBundle {
-  const { digest, signers, signerNames, folders, inventoryBytes, volumes, documents, attestations, pieces } = bundle;
+  const {
+    digest,
+    signers,
+    signerNames,
+    folders,
+    inventoryBytes,
+    volumes,
+    documents,
+    attestations,
+    timestamps,
+    pieces,
+  } = bundle;
   const inventory = new Uint8Array(new SharedArrayBuffer(inventoryBytes.length));
   inventory.set(inventoryBytes);
   const verifiedAt = `${now.toISOString().slice(0, 19)}Z`;
-  const shared = { digest, signers, signerNames, verifiedAt, folders, inventory, volumes, documents, attestations };
+  const shared = {
+    digest,
+    signers,
+    signerNames,
+    verifiedAt,
+    folders,
+    inventory,
+    volumes,
+    documents,
+    attestations,
+    timestamps,
+  };
   return pieces === undefined ? shared : { ...shared, pieces };
 }
 
@@ -155,6 +178,7 @@ export class BundleStore implements StoreReader {
       entries: new Map(inventory.entries.map((it) => [it.path, it])),
       ...(bom.length > 0 && { bom }),
       attestations: bundle.attestations,
+      timestamps: bundle.timestamps,
       ...(pieces && {
         pieces: { name: PIECES_NAME, file: pieces.held.file, digest: pieces.digest, size: pieces.held.size },
       }),

@@ -112,10 +112,11 @@ export async function importRelease(store: Store, incoming: Incoming, parts: Rel
 /** The same release scanned or attested once more: the newer evidence counts. */
 async function addEvidence(target: string, { record, signatures }: ReleaseParts): Promise<void> {
   const before = await readImport(target);
-  const { scan, attestations } = record;
-  const now = { ...before, ...(scan && { scan }), ...(attestations && { attestations }) };
+  const { scan, attestations, timestamps } = record;
+  const newer = { ...(scan && { scan }), ...(timestamps && { timestamps }), ...(attestations && { attestations }) };
+  const now = { ...before, ...newer };
   if (JSON.stringify(now) === JSON.stringify(before)) return;
-  for (const { name, bytes } of signatures.filter((it) => isLateAttestation(it.name)))
+  for (const { name, bytes } of signatures.filter((it) => isLateAttestation(it.name) || it.name.endsWith(".tsr")))
     await writeAtomic(join(target, SIGNATURES_NAME, name), bytes);
   await writeAtomic(join(target, IMPORT_FILE), `${JSON.stringify(now, undefined, 2)}\n`);
 }

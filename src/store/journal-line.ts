@@ -61,6 +61,8 @@ const lineSchema = z.object({
     .exactOptional(),
   /** keyids of trusted signers. */
   signers: z.array(text).exactOptional(),
+  /** Timestamps and attestations that counted, a line each. */
+  attested: z.array(text).exactOptional(),
   /** What was served before a rollback. */
   from: z.object(place).exactOptional(),
   /** Releases that were removed, as `stream/name`. */

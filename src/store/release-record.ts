@@ -56,6 +56,10 @@ const importSchema = z.object({
   trustRoot: z.object({ version: z.int(), digest: digestSchema }).exactOptional(),
   /** What a scanner said before it was served. */
   scan: scanReportSchema.exactOptional(),
+  /** Timestamps of its signatures that counted. */
+  timestamps: z
+    .array(z.object({ keyid: z.string().regex(KEYID), time: z.iso.datetime(), by: z.string() }))
+    .exactOptional(),
   /** What was attested about it, by whom, and what that was worth here. */
   attestations: z.array(attestationSchema).exactOptional(),
 });
@@ -100,6 +104,7 @@ export async function readRelease(folder: string): Promise<Release> {
       entries: new Map(inventory.entries.map((it) => [it.path, it])),
       ...(bom.length > 0 && { bom }),
       ...(attested.length > 0 && { attested }),
+      ...(record.timestamps && { timestamps: record.timestamps }),
       ...(record.attestations && { attestations: record.attestations }),
       ...(pieces !== undefined && { pieces }),
     };

@@ -151,11 +151,12 @@ function inParts(deed: Deed): Deed[] {
 
 /** Bounded, and without characters that control a terminal. */
 function cleaned(deed: Deed): Deed {
-  const { message, signers } = deed;
+  const { message, signers, attested } = deed;
   return {
     ...deed,
     ...(message !== undefined && { message: shown(message) }),
     ...(signers !== undefined && { signers: signers.slice(0, MAX_SIGNERS) }),
+    ...(attested !== undefined && { attested: attested.slice(0, MAX_SIGNERS).map(shown) }),
   };
 }
 

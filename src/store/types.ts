@@ -15,6 +15,7 @@ import type { AttestationFacts } from "../bundle/attest-rules.ts";
 import type { Inventory, InventoryEntry } from "../bundle/inventory-types.ts";
 import type { Digest } from "../io/digest.ts";
 import type { HeldExtent } from "../io/held-files.ts";
+import type { StampedSigner } from "../sign/timestamp.ts";
 
 /** A release that is complete in the store. */
 export interface Release {
@@ -35,6 +36,8 @@ export interface Release {
   attested?: readonly ReleaseDocument[];
   /** What was attested about it, by whom, and what that was worth when it came in. */
   attestations?: readonly AttestationFacts[];
+  /** Timestamps of its signatures that counted. */
+  timestamps?: readonly StampedSigner[];
   /** The digests of the pieces of its entries above 1 MiB; absent: none, or the file is lost. */
   pieces?: ReleaseDocument;
 }

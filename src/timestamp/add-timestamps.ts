@@ -13,6 +13,7 @@ import { writeAtomic } from "../io/atomic.ts";
 import { digestOf } from "../io/digest.ts";
 import { readSmall } from "../io/safe-open.ts";
 import { MAX_SIGNATURE_BYTES } from "../sign/sigstore-bundle.ts";
+import { SIGNATURE_SUFFIXES } from "../sign/stamped-signers.ts";
 import { checkTimestamp, MAX_TIMESTAMP_BYTES, nonceOf, timestampQuery } from "../sign/timestamp.ts";
 
 /**
@@ -27,7 +28,8 @@ export async function addTimestamps(bundle: string, keyids16: readonly string[],
   for (const folder of folders) {
     for (const keyid16 of keyids16) {
       const place = join(folder, SIGNATURES_NAME);
-      const signature = await there(join(place, `${keyid16}.sig`));
+      let signature: Buffer | undefined;
+      for (const suffix of SIGNATURE_SUFFIXES) signature ??= await there(join(place, `${keyid16}.${suffix}`));
       const target = join(place, `${keyid16}.tsr`);
       if (signature === undefined || (await there(target)) !== undefined) continue;
       const digest = digestOf(signature);

@@ -61,6 +61,7 @@ t.test("there are enough of them, good and bad, of every code", async (t) => {
     "ERR_SIZE_MISMATCH",
     "ERR_STREAM_UNTRUSTED",
     "ERR_THRESHOLD",
+    "ERR_TIMESTAMP",
     "ERR_TOO_OLD",
     "ERR_TRUST_EXPIRED",
     "ERR_TRUST_SIGNATURES",

@@ -1,14 +1,12 @@
 /** Timestamps of signatures: `openssl ts` is the authority, asked over HTTP, and the judge of what is kept. */
-import { execFileSync } from "node:child_process";
 import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import t from "tap";
 import { keygen } from "../../src/keygen.ts";
 import { checkTimestamp, nonceOf, readAuthorities, timestampQuery } from "../../src/sign/timestamp.ts";
 import { sign } from "../../src/sign.ts";
 import { verify } from "../../src/verify.ts";
+import { Authorities, serveReplies } from "../fixtures/authority.ts";
 import { makeBundle, makeKey } from "../fixtures/bundle-maker.ts";
 import { flip } from "../fixtures/bundle-tamper.ts";
 import { needs } from "../fixtures/clients.ts";
@@ -17,45 +15,14 @@ import { scratch, writeManifest } from "../fixtures/program.ts";
 
 const dir = scratch(t);
 const at = (name: string) => join(dir, name);
-const openssl = (...args: string[]) => execFileSync("openssl", args, { cwd: dir, stdio: ["ignore", "pipe", "pipe"] });
-const EC = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
-
-function makeAuthority(name: string, purpose = "critical,timeStamping", kind = EC): void {
-  writeFileSync(at("ext"), `extendedKeyUsage=${purpose}\nkeyUsage=critical,digitalSignature\n`);
-  openssl("req", ...kind, "-keyout", `${name}.key`, "-out", `${name}.csr`, "-subj", `/CN=${name}`);
-  const ca = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"];
-  openssl("x509", "-req", "-in", `${name}.csr`, ...ca, "-out", `${name}.pem`, "-days", "30", "-extfile", "ext");
-}
-
-const CONFIG = `[tsa]\ndefault_tsa=t\n[t]\nserial=serial\nsigner_digest=sha256\ndefault_policy=1.2.3.4.1
-digests=sha256,sha384,sha512\ness_cert_id_alg=sha256\n`;
-
-function answer(query: Buffer, name = "tsa", ...more: string[]): Buffer {
-  writeFileSync(at("q.tsq"), query);
-  openssl(
-    "ts",
-    "-reply",
-    "-config",
-    "tsa.cnf",
-    "-queryfile",
-    "q.tsq",
-    "-signer",
-    `${name}.pem`,
-    "-inkey",
-    `${name}.key`,
-    "-out",
-    "r.tsr",
-    ...more,
-  );
-  return readFileSync(at("r.tsr"));
-}
+let authorities: Authorities;
+const openssl = (...args: string[]) => authorities.openssl(...args);
+const answer = (query: Buffer, name?: string) => authorities.answer(query, name);
 
 t.before(async () => {
-  writeFileSync(at("tsa.cnf"), CONFIG);
-  writeFileSync(at("serial"), "01\n");
-  openssl("req", "-x509", ...EC, "-keyout", "ca.key", "-out", "ca.pem", "-days", "3650", "-subj", "/CN=ca");
-  openssl("req", "-x509", ...EC, "-keyout", "other.key", "-out", "other.pem", "-days", "30", "-subj", "/CN=other");
-  makeAuthority("tsa");
+  authorities = new Authorities(dir);
+  authorities.makeCa("other", 30);
+  authorities.make("tsa");
   await keygen({ out: at("site"), password: "test", rpm: false });
 });
 
@@ -66,16 +33,10 @@ t.test("sign --timestamp asks, and verify --tsa and openssl agree about the repl
   let how: (query: Buffer) => Buffer = answer;
   let status = 200;
   const types: (string | undefined)[] = [];
-  const server = createServer(async (request, response) => {
-    types.push(request.headers["content-type"]);
-    const chunks: Buffer[] = [];
-    for await (const it of request) chunks.push(it);
-    const body = Buffer.concat(chunks);
-    response.writeHead(status, { "content-type": "application/timestamp-reply" }).end(how(body));
+  const timestamp = await serveReplies(t, (query, type) => {
+    types.push(type);
+    return { status, body: how(query) };
   });
-  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
-  t.teardown(() => server.close());
-  const timestamp = `http://127.0.0.1:${(server.address() as AddressInfo).port}/tsr`;
   const bundle = at("b");
   makeBundle(bundle, { files: { "files/a": Buffer.from("a") }, keys: [] });
   const trust = [at("site.pub")];
@@ -146,14 +107,9 @@ t.test("sign --timestamp asks, and verify --tsa and openssl agree about the repl
 t.test("pack --timestamp stamps what it signs, and a rerun what it could not", async (t) => {
   if (!needs(t, "openssl")) return;
   let isDown = true;
-  const server = createServer(async (request, response) => {
-    const chunks: Buffer[] = [];
-    for await (const it of request) chunks.push(it);
-    response.writeHead(isDown ? 503 : 200).end(isDown ? "" : answer(Buffer.concat(chunks)));
-  });
-  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
-  t.teardown(() => server.close());
-  const timestamp = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+  const timestamp = await serveReplies(t, (query) =>
+    isDown ? { status: 503, body: Buffer.alloc(0) } : { status: 200, body: answer(query) },
+  );
   writeFileSync(at("a.txt"), "a");
   writeManifest(dir, { files: [{ path: "a.txt" }] });
   const pack = ["pack", "m.yaml", "--key", "site.key", "--timestamp", timestamp];
@@ -203,7 +159,7 @@ t.test("only a certificate for timestamps counts, and a reply that grants one", 
   const signed = Buffer.from("signature");
   const query = timestampQuery(signed, nonceOf(Buffer.alloc(8, 7)));
   const ca = await readAuthorities([at("ca.pem")]);
-  makeAuthority("rsa", undefined, ["-newkey", "rsa:2048", "-nodes"]);
+  authorities.make("rsa", { kind: ["-newkey", "rsa:2048", "-nodes"] });
   t.equal(checkTimestamp(answer(query, "rsa"), signed, ca).by, "CN=rsa");
   // An algorithm that the authority does not have.
   const refusedQuery = Buffer.from(query);

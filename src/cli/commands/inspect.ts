@@ -69,6 +69,8 @@ export const inspectCommand: Register = (program, run) => {
           output.print(`media     ${check.path} has an embedded MD5 ${check.md5} (isomd5sum; not a proof of trust)`);
         }
         if (it.scan !== null) output.print(`scanned   ${scanText(it.scan)}`);
+        for (const keyid16 of it.claimedTimestamps)
+          output.print(`stamped   signature of ${keyid16} (as the file name claims; airferry verify checks)`);
         for (const { kind, path, claimedKeyid } of it.attestations)
           output.print(
             `attested  ${kind} in ${path}, by ${claimedKeyid?.slice(0, 16) ?? "a key it does not name"} (as it claims)`,

@@ -1,7 +1,7 @@
 /** `airferry status`: what a store holds, and whether it is still intact. */
 
 import { AirferryError, EXIT } from "../../errors.ts";
-import { attestationText } from "../../io/attestation-text.ts";
+import { attestationText, stampText } from "../../io/attestation-text.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import { shellWord } from "../../io/shell.ts";
 import { ANY_STORE, type Register, storeOption, withGlobals } from "../command.ts";
@@ -64,6 +64,8 @@ async function show(store: string, output: Output): Promise<number> {
       output.print(`${stream}: rolled back: serial ${served.serial} is served, ${floor.serial} was the newest`);
   }
   for (const { stream, releases } of report.streams) {
+    for (const { serial, timestamps } of releases)
+      for (const it of timestamps) output.print(`${stream} ${serial}: ${stampText(it)}`);
     for (const { serial, attestations } of releases)
       for (const it of attestations.filter((one) => one.fault === null))
         output.print(`${stream} ${serial}: ${attestationText(it)}`);

@@ -29,6 +29,8 @@ interface TrustFlags {
   require?: TrustedKey["kind"][];
   stream?: [string, StreamRule][];
   dropStream?: string[];
+  tsa?: string[];
+  dropTsa?: boolean;
   replace?: [id: string, file: string][];
   oldKey?: string;
   remove?: string[];
@@ -87,9 +89,15 @@ export const trustCommand: Register = (program, run) => {
     .addOption(
       new Option(
         "--stream <rule>",
-        "NAME, or * for all others, and its rule: NAME:audience=SITE,max-age=90d,max-jump=20,attest=scan,attest=provenance,max-scan-age=30d (repeatable)",
+        "NAME, or * for all others, and its rule: NAME:audience=SITE,max-age=90d,max-jump=20,attest=scan,attest=provenance,max-scan-age=30d,timestamp=yes (repeatable)",
       ).argParser((value: string, previous?: [string, StreamRule][]) => [...(previous ?? []), ruleOf(value)]),
     )
+    .option(
+      "--tsa <file>",
+      "init, add-key, rotate: certificate of a timestamp authority, or of its CA (PEM), whose timestamps count (repeatable)",
+      collect,
+    )
+    .option("--drop-tsa", "rotate: remove all timestamp authorities, before those of --tsa are added")
     .option("--drop-stream <name>", "rotate: remove a stream's rule (repeatable)", collect)
     .addOption(
       new Option("--replace <id=file>", "rotate: a signer's new public keys (repeatable)").argParser(
@@ -144,7 +152,7 @@ async function changesOf(
   dir: string,
 ): Promise<TrustChanges> {
   const at = shellWord(dir);
-  if (action === "add-key" && flags.add === undefined)
+  if (action === "add-key" && flags.add === undefined && flags.tsa === undefined)
     throw usage("no key to add", `airferry trust add-key ${at} --add KEY.pub=OWNER`);
   if (action === "init" && flags.add === undefined)
     throw usage("no signer", `airferry trust init ${at} --name SITE --add KEY.pub=OWNER`);
@@ -173,6 +181,8 @@ async function changesOf(
     ...(flags.stream && { streams: flags.stream }),
     ...(flags.dropStream && { dropStreams: flags.dropStream }),
     ...(flags.remove && { remove: flags.remove }),
+    ...(flags.tsa && { authorities: await (await import("../../sign/timestamp.ts")).readAuthorities(flags.tsa) }),
+    ...(flags.dropTsa === true && { dropAuthorities: true }),
     ...(flags.oldKey !== undefined && { oldKey: await openSigner({ key: flags.oldKey, passphrase: passphrase() }) }),
   };
 }
@@ -202,6 +212,8 @@ function print(output: Output, view: TrustView, dir: string): void {
     const each = require.length > 0 ? `, each with ${require.join(" and ")}` : "";
     output.print(`role        ${role}: ${threshold} of ${signers.join(", ")}${each}`);
   }
+  for (const { subject, fingerprint, validTo } of view.authorities)
+    output.print(`authority   ${subject}, ${fingerprint}, good until ${validTo}`);
   for (const [stream, rule] of Object.entries(view.streams)) output.print(`stream      ${stream}: ${ruleText(rule)}`);
   for (const { keyid, from, reason } of view.revoked) output.print(`revoked     ${keyid} from ${from}: ${reason}`);
   output.note(
@@ -211,12 +223,13 @@ function print(output: Output, view: TrustView, dir: string): void {
   );
 }
 
-function ruleText({ audience, maxAgeDays, maxSerialJump, attestations, maxScanAgeDays }: StreamRule): string {
+function ruleText({ audience, maxAgeDays, maxSerialJump, attestations, maxScanAgeDays, ...rule }: StreamRule): string {
   const parts = [
     audience === undefined ? "for any site" : `for ${audience}`,
     ...(maxAgeDays === undefined ? [] : [`at most ${plural(maxAgeDays, "day")} old`]),
     ...(maxSerialJump === undefined ? [] : [`serials at most ${maxSerialJump} apart`]),
     ...(attestations === undefined ? [] : [`attested by ${attestations.join(", ")}`]),
+    ...(rule.requireTimestamp === true ? ["stamped by an authority"] : []),
     ...(maxScanAgeDays === undefined ? [] : [`scans at most ${plural(maxScanAgeDays, "day")} old`]),
   ];
   return parts.join(", ");
@@ -276,13 +289,14 @@ function ruleOf(value: string): [string, StreamRule] {
     const [key, of] = pair(part, "NAME:KEY=VALUE,…");
     const days = key === "max-age" || key === "max-scan-age" ? daysOf(of) : undefined;
     if (key === "audience") rule.audience = of;
+    else if (key === "timestamp" && of === "yes") rule.requireTimestamp = true;
     else if (key === "attest") rule.attestations = [...(rule.attestations ?? []), of];
     else if (key === "max-jump" && /^[1-9]\d{0,8}$/.test(of)) rule.maxSerialJump = Number(of);
     else if (days !== undefined && key === "max-age") rule.maxAgeDays = days;
     else if (days !== undefined) rule.maxScanAgeDays = days;
     else
       throw new InvalidArgumentError(
-        "must have of audience=SITE, max-age=90d, max-jump=20, attest=scan, attest=provenance and max-scan-age=30d what applies.",
+        "must have of audience=SITE, max-age=90d, max-jump=20, attest=scan, attest=provenance, max-scan-age=30d and timestamp=yes what applies.",
       );
   }
   return [name, rule];

@@ -4,6 +4,7 @@ import { basename } from "node:path";
 import { isStream } from "../../bundle/open-stream.ts";
 import { EXIT } from "../../errors.ts";
 import { becomeAccount, findAccount, giveFolder, isRoot } from "../../io/account.ts";
+import { attestationText, stampText } from "../../io/attestation-text.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import { shellWord, shellWords } from "../../io/shell.ts";
 import type { UnpackReport } from "../../unpack.ts";
@@ -27,6 +28,7 @@ interface UnpackFlags {
   trust?: string[];
   threshold?: number;
   store: string;
+  tsa?: string[];
   allowRollback?: boolean;
   scan?: string;
   scanReportOnly?: boolean;
@@ -51,6 +53,7 @@ export const unpackCommand: Register = (program, run) => {
     .addOption(trustOption())
     .option("--threshold <n>", "how many distinct trusted keys must have signed (default: 1)", positive)
     .addOption(storeOption(ANY_STORE))
+    .option("--tsa <file...>", "certificates of timestamp authorities: signatures must have a timestamp of one of them")
     .option("--allow-rollback", "accept an older serial as current")
     .option(
       "--scan <command>",
@@ -83,6 +86,7 @@ export const unpackCommand: Register = (program, run) => {
           store: flags.store,
           trust,
           ...(flags.threshold !== undefined && { threshold: flags.threshold }),
+          ...(flags.tsa !== undefined && { tsa: flags.tsa }),
           allowRollback: flags.allowRollback === true,
           ...(flags.scan !== undefined && { scan: flags.scan }),
           scanReportOnly: flags.scanReportOnly === true,
@@ -118,6 +122,8 @@ function tell(
   const store = `--store ${shellWord(flags.store)}`;
   const listed = need && `${plural(need.blobs, "file")}, ${formatBytes(need.size)}, listed in ${need.file}`;
   const answer = `airferry pack MANIFEST --key FILE --need ${shellWord(basename(need?.file ?? "FILE"))}`;
+  for (const it of report.timestamps) output.note(stampText(it));
+  for (const it of report.attestations) if (it.fault === null) output.note(attestationText(it));
   let did = "nothing to do: this release is in the store already";
   let next = `airferry serve ${store}`;
   if (need !== undefined && lost === undefined)

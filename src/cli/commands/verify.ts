@@ -5,7 +5,7 @@ import { NEWER_AIRFERRY } from "../../bundle/inventory-types.ts";
 import { isStream } from "../../bundle/open-stream.ts";
 import { TRUST_HINTS } from "../../bundle/trust-rules.ts";
 import { AirferryError, type ErrorCode, EXIT } from "../../errors.ts";
-import { attestationText } from "../../io/attestation-text.ts";
+import { attestationText, stampText } from "../../io/attestation-text.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import { shellWord, shellWords } from "../../io/shell.ts";
 import type { VerifyReport } from "../../report/types.ts";
@@ -124,8 +124,7 @@ export const verifyCommand: Register = (program, run) => {
           );
           for (const signer of report.signers) output.print(`signed by ${signer}${nameOf(report, signer)}`);
           for (const it of report.attestations) if (it.fault === null) output.print(attestationText(it));
-          for (const { keyid, time, by } of report.timestamps)
-            output.print(`signature of ${keyid.slice(0, 16)} stamped at ${time} by ${by}`);
+          for (const it of report.timestamps) output.print(stampText(it));
           const { trustRoot } = report;
           if (trustRoot !== null)
             output.print(`trust root ${trustRoot.name}, version ${trustRoot.version}, good until ${trustRoot.expires}`);

@@ -2,7 +2,7 @@
 
 import { link, table } from "../../html/frame.ts";
 import { type Html, html, joined } from "../../html/html.ts";
-import { attestationText } from "../../io/attestation-text.ts";
+import { attestationText, stampText } from "../../io/attestation-text.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import { printable } from "../../io/printable.ts";
 import type { PastRelease, Release } from "../../store/types.ts";
@@ -28,6 +28,7 @@ export function releaseFacts(release: Release, names: SignerNames): Html {
     ["Unpacked here", day(importedAt)],
     ["Expires", inventory.notAfter === undefined ? "never" : day(inventory.notAfter)],
     ["Signed by", signedBy(release.signers, names)],
+    ...(release.timestamps ?? []).map((it): [string, string] => ["Stamped", stampText(it)]),
     ...(release.attestations ?? []).map((it): [string, string] => ["Attested", attestationText(it)]),
     ["Pinned on first sight", `${firstSight} of ${plural(sources, "source")}`],
     ["Content", `${plural(inventory.entries.length, "entry", "entries")}, ${formatBytes(bytesOf(release))}`],
