@@ -104,13 +104,13 @@ const into =
 
 t.test("two signers of three over two streams, the first time by a fingerprint from paper", async (t) => {
   const store = fresh();
-  t.notOk(hasTrustRoot(store));
+  t.notOk(await hasTrustRoot(store));
   const alpha = bundle([annKey, bobKey], { notes: trustNotes([first]) });
   t.equal(await into(store, [`sha256:${"0".repeat(64)}`])(alpha), "ERR_FINGERPRINT");
   t.notOk(existsSync(store), "nothing was made");
   const typed = `SHA256:${(fingerprint.slice(7).match(/.{8}/g) ?? []).join(" ").toUpperCase()}`;
   t.equal(await into(store, [typed])(alpha), "done");
-  t.ok(hasTrustRoot(store));
+  t.ok(await hasTrustRoot(store));
   t.equal(await into(store)(bundle([annKey], { serial: 2 })), "ERR_THRESHOLD", "one signer");
   t.equal(await into(store)(bundle([danKey, annKey], { serial: 2 })), "ERR_KEY_UNTRUSTED", "a stranger");
   t.equal(await into(store)(bundle([bobKey, cayKey], { serial: 2 })), "done", "two others");
