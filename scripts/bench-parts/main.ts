@@ -6,6 +6,7 @@ import { isMet, type Row } from "./row.ts";
 
 const PARTS: Record<string, () => Promise<() => Promise<Row[]>>> = {
   bundle: async () => (await import("./bundle.ts")).benchBundle,
+  pieces: async () => (await import("./pieces.ts")).benchPieces,
   small: async () => (await import("./small.ts")).benchSmall,
   delta: async () => (await import("./delta.ts")).benchDelta,
   serve: async () => (await import("./serve.ts")).benchServe,
