@@ -98,6 +98,7 @@ t.test("a rerun writes what changed, switches in one step, and keeps one generat
   t.equal(read("tree/files/tool"), "one");
   t.equal(read("tree/s/a/files/tool"), "one");
   t.match(read("tree/files/tool.sha256sum"), /^[0-9a-f]{64} {2}tool\n$/);
+  t.match(read("tree/files/PULP_MANIFEST"), /^tool,[0-9a-f]{64},\d+$/m);
   t.match(read("tree/config/check.json"), /findings/);
   const kept = statSync(join(tree, "current/tree/files/same")).ino;
 
@@ -245,7 +246,7 @@ t.test("ISOs: extracted, mounted, left out; links inside stay inside", async (t)
     readdirSync(join(tree, "current/tree/isos"))
       .filter((it) => !it.includes(".sha256"))
       .sort(),
-    [".airferry.html", "broken.iso", "d.iso"],
+    [".airferry.html", "PULP_MANIFEST", "broken.iso", "d.iso"],
   );
 });
 

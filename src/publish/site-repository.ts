@@ -37,6 +37,8 @@ const ATTEMPTS = 4;
 const BACKOFF: Backoff = { baseMs: 1000, maxMs: 60_000, maxRetryAfterMs: 60_000 };
 const MAX_ANSWER_BYTES = 1024 * 1024;
 const MAX_WORDS = 300;
+/** Of a refusal, which may be a page of any size. */
+const MAX_READ_WORDS_BYTES = 8 * 1024;
 /** A server may hash many gigabytes before it answers. */
 const COMMIT_TIMEOUT_MS = 20 * 60_000;
 /** Smaller ones cost no more than the question whether the server has their bytes somewhere. */
@@ -214,7 +216,7 @@ function toldDigest({ body, headers }: ClientResponse): string | undefined {
 
 /** What a refusal says: Artifactory's messages, or the text of a page. */
 function wordsOf(body: Buffer): string {
-  const text = body.toString("utf8");
+  const text = body.toString("utf8", 0, MAX_READ_WORDS_BYTES);
   try {
     const { errors } = parseJson(text) as { errors?: { message?: unknown }[] };
     const messages = (errors ?? []).map((it) => it.message).filter((it) => typeof it === "string");

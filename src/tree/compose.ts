@@ -105,6 +105,8 @@ class Composer {
 
   async addScope(stream: string | undefined): Promise<void> {
     await this.#addSidecars(stream);
+    for (const it of ["files/PULP_MANIFEST", "isos/PULP_MANIFEST"])
+      if (!this.#options.listing.places.has(`${folderOf(stream)}${it}`)) await this.#addDocument(stream, it);
     await this.#addIsos(stream);
     for (const name of ["index.json", "openapi.json", "BOM.html", "BOM.cdx.json", "ca.crt", "rpmrepo/server.crt"])
       await this.#addDocument(stream, name);
