@@ -400,6 +400,8 @@ function refuse(folders: readonly string[], problems: readonly Problem[]): void 
 
 /** What to do about a problem: a volume can be repaired, or another copy of it given as well. */
 function hintFor({ code, path }: Problem, folders: readonly string[]): string | undefined {
+  if (code === "ERR_BUNDLE_INCOMPLETE" && folders.join() === STREAM_ARGUMENT)
+    return "without it nothing can be taken: have the stream sent again, and run the same command";
   const isDamage = code === "ERR_DIGEST_MISMATCH" || code === "ERR_SIZE_MISMATCH" || code === "ERR_IO";
   return isDamage && volumeIndexOf(path) !== undefined
     ? `the rest is kept; give a second copy of the medium as well, or repair this one: airferry repair ${shellWords(folders)} --trust KEY`

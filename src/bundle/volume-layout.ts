@@ -104,3 +104,28 @@ export function piecesOf(position: number, length: number, volumeSize: number): 
   }
   return pieces;
 }
+
+const NUMBERS = /^\d{1,4}(?:-\d{1,4})?(?:,\d{1,4}(?:-\d{1,4})?)*$/;
+
+/** Numbers of volumes as people write them: `1,7-9`. Undefined for anything else. */
+export function parseVolumeNumbers(text: string): Set<number> | undefined {
+  if (!NUMBERS.test(text)) return undefined;
+  const numbers = new Set<number>();
+  for (const range of text.split(",")) {
+    const [from = 0, to = from] = range.split("-").map(Number);
+    if (to < from) return undefined;
+    for (let it = from; it <= to; it++) numbers.add(it);
+  }
+  return numbers;
+}
+
+/** The numbers of volumes by their names, given in order, as {@link parseVolumeNumbers} reads them. */
+export function volumeNumbers(names: readonly string[]): string {
+  const runs: { from: number; to: number }[] = [];
+  for (const it of names.map((name) => volumeIndexOf(name) ?? 0)) {
+    const last = runs.at(-1);
+    if (last !== undefined && last.to + 1 === it) last.to = it;
+    else runs.push({ from: it, to: it });
+  }
+  return runs.map(({ from, to }) => (from === to ? `${from}` : `${from}-${to}`)).join(",");
+}

@@ -8,6 +8,7 @@ import { SIGNATURES_NAME, SUMS_NAME } from "./media-names.ts";
 import { folderInStream, memberHeader, streamOrder } from "./stream-form.ts";
 import { parseSums } from "./sums.ts";
 import { END_BYTES, paddedSize } from "./tar-layout.ts";
+import { volumeIndexOf } from "./volume-layout.ts";
 
 /** Length of what is read and written at once, whatever the files: tapes want blocks of one size. */
 const BLOCK_BYTES = 256 * 1024;
@@ -20,17 +21,24 @@ interface StreamPlan {
 
 /**
  * Finds the files of a finished bundle, in the order of the stream.
+ * @param only numbers of volumes: of the content nothing else is sent
  * @throws {AirferryError} ERR_BUNDLE_INVALID and others for a folder that is no finished bundle
  */
-export async function planStream(bundle: string): Promise<StreamPlan> {
+export async function planStream(bundle: string, only?: ReadonlySet<number>): Promise<StreamPlan> {
   const folders = await foldersOf(bundle);
   const [first = bundle] = folders;
   const { lines, identity } = parseSums(await readFile(join(first, SUMS_NAME)));
   const signatures = (await readdir(join(first, SIGNATURES_NAME)).catch(() => [])).sort();
-  const { head, content } = streamOrder(
+  const order = streamOrder(
     lines.map((it) => it.name),
     signatures,
   );
+  const { head } = order;
+  const content = order.content.filter((it) => only === undefined || only.has(volumeIndexOf(it) ?? -1));
+  if (only !== undefined && content.length < only.size)
+    throw new AirferryError("ERR_USAGE", `cannot send volumes of "${bundle}": it has fewer than that`, {
+      hint: "give the numbers that unpack names",
+    });
   const folder = folderInStream(identity);
   const known = new Map<string, StreamPlan["files"][number]>();
   for (const name of [...head, ...content]) {

@@ -35,6 +35,7 @@ const PLACEHOLDERS: Readonly<Record<string, Values>> = {
   n: {},
   name: {},
   "name=value": {},
+  numbers: {},
   number: {},
   "os/arch": { words: ["linux/amd64", "linux/arm64"] },
   path: { files: "all" },

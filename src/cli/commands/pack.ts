@@ -1,6 +1,7 @@
 /** `airferry pack`: mirrors what a manifest names into a signed bundle. */
-import { Option } from "commander";
+import { InvalidArgumentError, Option } from "commander";
 import { BIN_NAME } from "../../bundle/media-names.ts";
+import { parseVolumeNumbers } from "../../bundle/volume-layout.ts";
 import { AirferryError } from "../../errors.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import { shellWord } from "../../io/shell.ts";
@@ -41,6 +42,7 @@ interface PackFlags extends UpstreamFlags, VolumeFlags {
   need?: string;
   stream?: string | true;
   repeat?: number;
+  onlyVolumes?: ReadonlySet<number>;
 }
 
 export const packCommand: Register = (program, run) => {
@@ -80,6 +82,12 @@ export const packCommand: Register = (program, run) => {
     .option(
       "--stream [file]",
       "then write the bundle front to back to a pipe or device, or to stdout (-): see docs/one-way.md",
+    )
+    .addOption(
+      new Option(
+        "--only-volumes <numbers>",
+        "with --stream: of the content only these volumes, which unpack lacks: 1,7-9",
+      ).argParser(volumeSet),
     )
     .addOption(new Option("--repeat <n>", "with --stream: write it so many times").argParser(positive))
     .addHelpText(
@@ -188,6 +196,12 @@ export const packCommand: Register = (program, run) => {
     );
 };
 
+function volumeSet(value: string): ReadonlySet<number> {
+  const numbers = parseVolumeNumbers(value);
+  if (numbers === undefined) throw new InvalidArgumentError("must be numbers of volumes, such as 1,7-9.");
+  return numbers;
+}
+
 /**
  * Where `--stream` writes to. Found out before hours of downloading.
  * @throws {AirferryError} ERR_USAGE
@@ -197,11 +211,12 @@ async function openSending(
   hasDefaultSize: boolean,
   output: Output,
 ): Promise<{ isStdout: boolean; send(bundle: string): Promise<void> } | undefined> {
-  const { stream, repeat } = flags;
+  const { stream, repeat, onlyVolumes: volumes } = flags;
   const refuse = (fault: string, hint: string) => new AirferryError("ERR_USAGE", fault, { hint });
   if (stream === undefined) {
-    if (repeat === undefined) return undefined;
-    throw refuse("cannot use --repeat without --stream", "airferry pack MANIFEST --key FILE --stream --repeat 2");
+    if (repeat === undefined && volumes === undefined) return undefined;
+    const option = repeat === undefined ? "--only-volumes" : "--repeat";
+    throw refuse(`cannot use ${option} without --stream`, "airferry pack MANIFEST --key FILE --stream --repeat 2");
   }
   if (flags.unsigned)
     throw refuse(
@@ -225,7 +240,7 @@ async function openSending(
   const send = async (bundle: string) => {
     const { planStream, writeBundleStream } = await import("../../bundle/write-stream.ts");
     const { writeToOpen, writeToPath } = await import("../../io/stream-out.ts");
-    const plan = await planStream(bundle);
+    const plan = await planStream(bundle, volumes);
     const total = plan.size * (repeat ?? 1);
     const progress = output.progress("sending");
     let done = 0;

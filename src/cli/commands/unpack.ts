@@ -2,6 +2,7 @@
 
 import { basename } from "node:path";
 import { isStream } from "../../bundle/open-stream.ts";
+import { volumeNumbers } from "../../bundle/volume-layout.ts";
 import { EXIT } from "../../errors.ts";
 import { becomeAccount, findAccount, giveFolder, isRoot } from "../../io/account.ts";
 import { attestationText, stampText } from "../../io/attestation-text.ts";
@@ -129,11 +130,12 @@ function tell(
   if (need !== undefined && lost === undefined)
     output.note(`the store lacks ${listed}: carry that file to the packing side`);
   if (lost !== undefined) {
+    const numbers = volumeNumbers(report.missing);
     const amount = `${formatBytes(lost.bytes)} of ${plural(lost.files, "file")}`;
     output.note(`the stream lost ${amount}; what is needed again: ${listed}`);
-    output.print(`${name}: ${formatBytes(report.written)} imported; lost on the way: ${amount}`);
+    output.print(`${name}: ${formatBytes(report.written)} imported; lost on the way: ${amount}, in volumes ${numbers}`);
     did = `unpacked a part: ${formatBytes(report.written)} written, ${amount} to come`;
-    next = `send the same stream again, and run this again; or there: ${answer}`;
+    next = `there: airferry pack MANIFEST --key FILE --stream --only-volumes ${numbers}; and run this again; or: ${answer}`;
   } else if (!report.complete && report.missing.length === 0) {
     output.print(`${name}: ${formatBytes(report.written)} imported; the store lacks ${listed}`);
     did = `unpacked a part: ${formatBytes(report.written)} written, ${plural(need?.blobs ?? 0, "file")} to come`;

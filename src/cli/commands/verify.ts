@@ -2,7 +2,7 @@
 
 import { basename } from "node:path";
 import { NEWER_AIRFERRY } from "../../bundle/inventory-types.ts";
-import { isStream } from "../../bundle/open-stream.ts";
+import { isStream, STREAM_ARGUMENT } from "../../bundle/open-stream.ts";
 import { TRUST_HINTS } from "../../bundle/trust-rules.ts";
 import { AirferryError, type ErrorCode, EXIT } from "../../errors.ts";
 import { attestationText, stampText } from "../../io/attestation-text.ts";
@@ -175,6 +175,9 @@ function nameOf({ trustRoot, trusted }: VerifyReport, keyid: string): string {
 }
 
 function hintFor(code: string | undefined, bundles: readonly string[], trust: readonly string[]): string {
+  const isDamaged = ["ERR_DIGEST_MISMATCH", "ERR_SIZE_MISMATCH", "ERR_BUNDLE_INCOMPLETE"].includes(code ?? "");
+  if (isDamaged && bundles.join() === STREAM_ARGUMENT)
+    return `have it sent again; this keeps what is good of it: ${trusting("unpack", bundles, trust)} ${storeFlag()}`;
   switch (code) {
     case "ERR_DIGEST_MISMATCH":
     case "ERR_SIZE_MISMATCH":

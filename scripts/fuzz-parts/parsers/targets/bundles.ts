@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { parseAttestation } from "../../../../src/bundle/attestations.ts";
 import { IDENTITY_BYTES } from "../../../../src/bundle/bundle-identity.ts";
 import { formatInventory, parseInventory } from "../../../../src/bundle/inventory.ts";
+import { BLOCK_BYTES, memberHeader, parseMember } from "../../../../src/bundle/stream-form.ts";
 import { formatSums, parseSums } from "../../../../src/bundle/sums.ts";
 import { digestOf, hexOf } from "../../../../src/io/digest.ts";
 import {
@@ -148,6 +149,17 @@ export const bundles: Targets = {
           blocks <= MAX_BLOCKS && files.every((it) => it.sums.length === 20 * Math.ceil(it.size / blockSize)),
           "what is accepted is within the limits",
         );
+    },
+  },
+  streamMember: {
+    samples: ["SHA256SUMS", "bin/airferry-linux-x64", `signatures/${"a".repeat(16)}.sigstore.json`].map((name) =>
+      memberHeader({ folder: "site-000001", name, size: 1000 }),
+    ),
+    run: (data) => {
+      const block = Buffer.alloc(BLOCK_BYTES);
+      block.set(data.subarray(0, BLOCK_BYTES));
+      const member = parseMember(block);
+      if (member !== undefined) must(memberHeader(member).equals(block), "another header");
     },
   },
   sums: {
