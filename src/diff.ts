@@ -3,7 +3,6 @@
  * says so; an inventory is only read when it has the digest that SHA256SUMS gives.
  */
 import { stat } from "node:fs/promises";
-import { join } from "node:path";
 import { readContents } from "./bundle/contents.ts";
 import { readMedia } from "./bundle/media.ts";
 import { type Comparison, compare } from "./compare/compare.ts";
@@ -11,9 +10,8 @@ import { type Content, contentOfInventory, contentOfLock } from "./compare/conte
 import { AirferryError } from "./errors.ts";
 import { shellWord } from "./io/shell.ts";
 import { readLock } from "./sources/lock-document.ts";
-import { streamFolder } from "./store/layout.ts";
-import { readRelease } from "./store/release-record.ts";
-import { openStore } from "./store/store.ts";
+import { withStore } from "./store/object-store.ts";
+import type { Store } from "./store/store.ts";
 
 /** Which of two things was compared. */
 export interface Side extends Pick<Content, "stream" | "epoch" | "serial" | "created" | "signers"> {
@@ -45,9 +43,12 @@ interface DiffOptions {
  *   read
  */
 export async function diff(before: string, after: string, options: DiffOptions = {}): Promise<DiffReport> {
-  const read = options.store === undefined ? readSide : await releaseReader(options.store);
-  const [old, fresh] = [await read(before), await read(after)];
-  return { before: old.side, after: fresh.side, ...compare(old.content, fresh.content) };
+  const compared = async (read: (name: string) => Promise<Read>): Promise<DiffReport> => {
+    const [old, fresh] = [await read(before), await read(after)];
+    return { before: old.side, after: fresh.side, ...compare(old.content, fresh.content) };
+  };
+  if (options.store === undefined) return compared(readSide);
+  return withStore(options.store, async (store) => compared(await releaseReader(store)));
 }
 
 interface Read {
@@ -97,8 +98,8 @@ async function readBundle(name: string): Promise<Read> {
   return sideOf("bundle", name, contentOfInventory(contents.inventory, signers));
 }
 
-async function releaseReader(dir: string): Promise<(name: string) => Promise<Read>> {
-  const store = await openStore(dir);
+async function releaseReader(store: Store): Promise<(name: string) => Promise<Read>> {
+  const dir = store.name;
   const streams = await store.streams();
   const known: { stream: string; release: string }[] = [];
   for (const stream of streams) {
@@ -122,7 +123,7 @@ async function releaseReader(dir: string): Promise<(name: string) => Promise<Rea
         },
       );
     }
-    const release = await readRelease(join(streamFolder(store.dir, found.stream), found.release));
+    const release = await store.release(found.stream, found.release);
     return sideOf("release", name, contentOfInventory(release.inventory, release.signers));
   };
 }

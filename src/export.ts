@@ -7,6 +7,7 @@ import { randomBytes, X509Certificate } from "node:crypto";
 import { createWriteStream } from "node:fs";
 import { readFile, rename, rm } from "node:fs/promises";
 import { pipeline } from "node:stream/promises";
+import { openSource, type SourceOptions } from "./cache/open-source.ts";
 import { AirferryError } from "./errors.ts";
 import { createImageArchive, type ImageArchive } from "./export/hybrid-archive.ts";
 import { ioError, syncPath, systemFault } from "./io/atomic.ts";
@@ -17,8 +18,8 @@ import { openStore } from "./store/store.ts";
 import type { StoreReader } from "./store/types.ts";
 import type { TreeOptions, WrittenTree } from "./tree/write-tree.ts";
 
-interface ExportOptions {
-  /** The store's folder. */
+interface ExportOptions extends SourceOptions {
+  /** The store's folder, or its name in object storage. */
   store: string;
   /** Names of packed images, see findImages. */
   references: readonly string[];
@@ -62,7 +63,16 @@ export async function exportImage(options: ExportOptions): Promise<Exported> {
   }
   if (references.length === 0)
     throw new AirferryError("ERR_USAGE", "cannot export: no image is named", { hint: "airferry status lists them" });
-  const store = await openStore(options.store);
+  const store = await openSource(options.store, options);
+  try {
+    return await exportFrom(store, options);
+  } finally {
+    await store.close();
+  }
+}
+
+async function exportFrom(store: StoreReader, options: ExportOptions): Promise<Exported> {
+  const { out, load, references } = options;
   const releases = (await store.releases()).filter(
     (it) => options.stream === undefined || it.stream === options.stream,
   );

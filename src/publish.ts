@@ -4,6 +4,7 @@
  * connections. See docs/images.md and docs/repositories.md.
  */
 
+import { openSource, type SourceOptions } from "./cache/open-source.ts";
 import { AirferryError } from "./errors.ts";
 import { plural } from "./io/format.ts";
 import { parseJson } from "./io/json.ts";
@@ -27,10 +28,10 @@ import {
   type PackedManifest,
   readPackedImage,
 } from "./store/packed-images.ts";
-import { openStore } from "./store/store.ts";
+import type { StoreReader } from "./store/types.ts";
 
-interface PublishOptions {
-  /** The store's folder. */
+interface PublishOptions extends SourceOptions {
+  /** The store's folder, or its name in object storage. */
   store: string;
   /** `host[:port][/prefix]`. */
   registry: string;
@@ -61,7 +62,7 @@ interface Published {
   pushedBytes: number;
 }
 
-interface PublishFilesOptions extends Pick<PublishOptions, "store" | "insecure" | "ca" | "stream"> {
+interface PublishFilesOptions extends SourceOptions, Pick<PublishOptions, "store" | "insecure" | "ca" | "stream"> {
   kind: FileKind;
   /** `https://host/…/`: a repository, or a folder in it. */
   url: string;
@@ -85,8 +86,17 @@ const MAX_CA_BYTES = 1024 * 1024;
  * @throws {AirferryError} ERR_PUBLISH when the registry refuses something; ERR_NOT_FOUND; ERR_USAGE; ERR_STORE_INVALID
  */
 export async function publish(options: PublishOptions): Promise<Published[]> {
+  parseTarget(options.registry);
+  const store = await openSource(options.store, options);
+  try {
+    return await publishFrom(store, options);
+  } finally {
+    await store.close();
+  }
+}
+
+async function publishFrom(store: StoreReader, options: PublishOptions): Promise<Published[]> {
   const { host, prefix } = parseTarget(options.registry);
-  const store = await openStore(options.store);
   const releases = (await store.releases()).filter(
     (it) => options.stream === undefined || it.stream === options.stream,
   );
@@ -132,7 +142,19 @@ export async function publish(options: PublishOptions): Promise<Published[]> {
  */
 export async function publishFiles({ kind, ...options }: PublishFilesOptions): ReturnType<typeof pushFiles> {
   const url = parseRepositoryUrl(options.url, kind, options.insecure === true);
-  const store = await openStore(options.store);
+  const store = await openSource(options.store, options);
+  try {
+    return await pushFrom(store, url, { kind, ...options });
+  } finally {
+    await store.close();
+  }
+}
+
+async function pushFrom(
+  store: StoreReader,
+  url: URL,
+  { kind, ...options }: PublishFilesOptions,
+): ReturnType<typeof pushFiles> {
   const releases = (await store.releases()).filter(
     (it) => options.stream === undefined || it.stream === options.stream,
   );

@@ -4,6 +4,7 @@
  */
 import { readFile, stat } from "node:fs/promises";
 import { dirname } from "node:path";
+import { openSource, type SourceOptions } from "./cache/open-source.ts";
 import { AirferryError } from "./errors.ts";
 import { ioError, makeFolder, writeAtomic } from "./io/atomic.ts";
 import type { Finding } from "./io/findings.ts";
@@ -12,7 +13,7 @@ import { shellWord } from "./io/shell.ts";
 import { openRender, type RenderFrom } from "./render/open-render.ts";
 import type { RenderName } from "./render/types.ts";
 
-interface RenderOptions extends RenderFrom {
+interface RenderOptions extends RenderFrom, SourceOptions {
   /**
    * Where to write: a file, or a folder (if it is an existing folder, ends in `/`, or several files are rendered).
    * Default: only return them.
@@ -40,7 +41,16 @@ interface Rendered {
  *   add; ERR_USAGE for a bad URL, and for existing files with other content, all in `problems`; ERR_IO
  */
 export async function render(what: RenderName, options: RenderOptions): Promise<Rendered[]> {
-  const { files } = await openRender(options);
+  const opened = typeof options.store === "string" ? await openSource(options.store, options) : undefined;
+  try {
+    return await renderFrom(what, options, opened ?? options.store);
+  } finally {
+    await opened?.close();
+  }
+}
+
+async function renderFrom(what: RenderName, options: RenderOptions, store: RenderFrom["store"]): Promise<Rendered[]> {
+  const { files } = await openRender({ ...options, store });
   const wanted = files.filter((it) => it.name === what);
   const rendered: Rendered[] = [];
   const secrets = new Set<string>();

@@ -10,6 +10,7 @@ const PARTS: Record<string, () => Promise<() => Promise<Row[]>>> = {
   small: async () => (await import("./small.ts")).benchSmall,
   delta: async () => (await import("./delta.ts")).benchDelta,
   serve: async () => (await import("./serve.ts")).benchServe,
+  bucket: async () => (await import("./bucket.ts")).benchBucket,
   origins: async () => (await import("./origins.ts")).benchOrigins,
   record: async () => (await import("./record.ts")).benchRecord,
   images: async () => (await import("./images.ts")).benchImages,

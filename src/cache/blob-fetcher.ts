@@ -41,7 +41,9 @@ export class BlobFetcher {
   readonly #chunks: ChunkFolder;
   readonly #lists: BlobLists;
   readonly #health: BucketHealth;
-  readonly #known = new Map<Digest, Promise<BlobFacts>>();
+  /** Of those above 1 MiB; a small one may be removed any time. */
+  readonly #known = new Map<Digest, BlobFacts>();
+  readonly #opening = new Map<Digest, Promise<BlobFacts>>();
   /** Pieces that are on their way, by `index digest`. */
   readonly #coming = new Map<string, Promise<void>>();
   #requests = 0;
@@ -61,18 +63,11 @@ export class BlobFetcher {
    */
   open(digest: Digest): Promise<BlobFacts> {
     const known = this.#known.get(digest);
-    if (known !== undefined) return known;
-    const opening = this.#open(digest);
-    this.#known.set(digest, opening);
-    // A small one may be removed any time.
-    opening.then(
-      (facts) => facts.lists === undefined && this.#known.delete(digest),
-      () => this.#known.delete(digest),
-    );
-    if (this.#known.size > MAX_KNOWN) {
-      const [oldest] = this.#known.keys();
-      if (oldest !== undefined) this.#known.delete(oldest);
-    }
+    if (known !== undefined) return Promise.resolve(known);
+    const before = this.#opening.get(digest);
+    if (before !== undefined) return before;
+    const opening = this.#open(digest).finally(() => this.#opening.delete(digest));
+    this.#opening.set(digest, opening);
     return opening;
   }
 
@@ -86,8 +81,9 @@ export class BlobFetcher {
    * @throws {AirferryError} as {@link BlobFetcher.open}
    */
   async bring(digest: Digest, first: number, count: number, ahead: number): Promise<void> {
-    const { size, lists } = await this.open(digest);
-    if (lists === undefined) return;
+    const { size, pieces } = await this.open(digest);
+    if (pieces === undefined) return;
+    const { lists } = pieces;
     const last = Math.min(first + count + ahead, pieceCount(size));
     const indexes = Array.from({ length: Math.max(0, last - first) }, (_, at) => first + at);
     const missing: number[] = [];
@@ -116,9 +112,18 @@ export class BlobFetcher {
     if (size === undefined) return this.#bringSmall(digest);
     const signed = await this.#lists.listsOf(digest, size);
     const lists = signed?.filter((it) => it.length === pieceCount(size) * PIECE_DIGEST_BYTES);
-    if (lists !== undefined && lists.length > 0) return { size, lists: lists.map(shared) };
+    if (lists !== undefined && lists.length > 0) return this.#learn(digest, factsOf(size, lists));
     const found = (await readFoundList(this.#chunks.dir, digest, size)) ?? (await this.#readWhole(digest, size));
-    return { size, lists: [shared(found)] };
+    return this.#learn(digest, factsOf(size, [found]));
+  }
+
+  #learn(digest: Digest, facts: BlobFacts): BlobFacts {
+    this.#known.set(digest, facts);
+    if (this.#known.size > MAX_KNOWN) {
+      const [oldest] = this.#known.keys();
+      if (oldest !== undefined) this.#known.delete(oldest);
+    }
+    return facts;
   }
 
   async #bringSmall(digest: Digest): Promise<BlobFacts> {
@@ -265,6 +270,11 @@ export class BlobFetcher {
       else next();
     }
   }
+}
+
+function factsOf(size: number, lists: readonly Uint8Array[]): BlobFacts {
+  const marks = () => new Float64Array(new SharedArrayBuffer(pieceCount(size) * Float64Array.BYTES_PER_ELEMENT));
+  return { size, pieces: { lists: lists.map(shared), right: marks(), asked: marks() } };
 }
 
 function shared(list: Uint8Array): Uint8Array {

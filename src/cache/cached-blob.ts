@@ -4,13 +4,14 @@
  * when it is first read, and again after its file changed; a damaged chunk is fetched again.
  */
 import { createHash } from "node:crypto";
-import { type FileHandle, open } from "node:fs/promises";
+import { close, fstat, futimes, open, read } from "node:fs";
+import { promisify } from "node:util";
 import { AirferryError } from "../errors.ts";
 import type { Digest } from "../io/digest.ts";
 import { buffersUsed } from "../io/flat-memory.ts";
-import { PIECE_BYTES, pieceCount } from "../io/piece-digests.ts";
+import { PIECE_BYTES } from "../io/piece-digests.ts";
 import { chunkOf, chunkPath } from "./chunk-folder.ts";
-import type { AskCache } from "./types.ts";
+import type { AskCache, BlobPieceFacts } from "./types.ts";
 
 /** Pieces that are fetched before anybody asks for them: as many as were read one after the other, up to this. */
 const MAX_AHEAD = 16;
@@ -22,6 +23,12 @@ const ATTEMPTS = 4;
 const CLOCK_MS = 20;
 /** How exact it is known when a chunk was last used. */
 export const USED_MS = 600_000;
+
+// A FileHandle of node:fs/promises costs as much of the processor as a small read.
+const openFile = promisify(open);
+const statFile = promisify(fstat);
+const readFile = promisify(read);
+const touchFile = promisify(futimes);
 
 /** Somebody who reads piece by piece. */
 interface Reading {
@@ -51,27 +58,24 @@ export class CachedBlob {
   readonly #ask: AskCache;
   readonly #isAlways: boolean;
   readonly #onHit: () => void;
-  /** When the files of pieces changed that were right, by piece: milliseconds, 0 for those that nobody compared. */
   readonly #right: Float64Array;
-  /** When pieces were asked for; 0: never. */
   readonly #asked: Float64Array;
   /** By the piece that they will read next. */
   readonly #readings = new Map<number, Reading>();
 
   constructor(
-    { digest, size, lists }: { digest: Digest; size: number; lists: readonly Uint8Array[] },
+    { digest, size, pieces }: { digest: Digest; size: number; pieces: BlobPieceFacts },
     { dir, ask, isAlways = false, onHit = () => {} }: ReadOptions,
   ) {
     this.#onHit = onHit;
     this.size = size;
     this.#digest = digest;
-    this.#lists = lists;
+    this.#lists = pieces.lists;
+    this.#right = pieces.right;
+    this.#asked = pieces.asked;
     this.#dir = dir;
     this.#ask = ask;
     this.#isAlways = isAlways;
-    const pieces = pieceCount(size);
-    this.#right = new Float64Array(pieces);
-    this.#asked = new Float64Array(pieces);
   }
 
   /**
@@ -115,7 +119,7 @@ export class CachedBlob {
           return;
         }
       } finally {
-        await file.handle.close();
+        close(file.fd, () => {});
       }
       await this.#ask({ kind: "discard", chunk: file.chunk });
     }
@@ -124,35 +128,35 @@ export class CachedBlob {
     });
   }
 
-  async #openChunk(index: number): Promise<{ handle: FileHandle; chunk: Digest } | undefined> {
+  async #openChunk(index: number): Promise<{ fd: number; chunk: Digest } | undefined> {
     for (const list of this.#lists) {
       const chunk = chunkOf(list, index);
-      const handle = await open(chunkPath(this.#dir, chunk), "r").catch((error: NodeJS.ErrnoException) => {
+      const fd = await openFile(chunkPath(this.#dir, chunk), "r").catch((error: NodeJS.ErrnoException) => {
         if (error.code !== "ENOENT" && error.code !== "ENOTDIR") throw error;
       });
-      if (handle !== undefined) return { handle, chunk };
+      if (fd !== undefined) return { fd, chunk };
     }
     return undefined;
   }
 
   /** Reads a part of a chunk; false when it is damaged. */
   async #readFile(
-    { handle, chunk }: { handle: FileHandle; chunk: Digest },
+    { fd, chunk }: { fd: number; chunk: Digest },
     index: number,
     size: number,
     target: Uint8Array,
     offset: number,
   ): Promise<boolean> {
-    const stats = await handle.stat();
+    const stats = await statFile(fd);
     if (!stats.isFile() || stats.size !== size) return false;
     const asked = this.#asked[index] ?? 0;
     if (asked > 0 && stats.mtimeMs + CLOCK_MS >= asked && this.#right[index] === 0) this.#right[index] = stats.ctimeMs;
     if (this.#right[index] === stats.ctimeMs && !this.#isAlways) {
-      await readAll(handle, target, offset);
+      await readAll(fd, target, offset);
     } else {
       const isWhole = target.length === size;
       const whole = isWhole ? target : Buffer.allocUnsafeSlow(size);
-      await readAll(handle, whole, 0);
+      await readAll(fd, whole, 0);
       if (`sha256:${createHash("sha256").update(whole).digest("hex")}` !== chunk) return false;
       this.#right[index] = stats.ctimeMs;
       if (!isWhole) {
@@ -162,8 +166,8 @@ export class CachedBlob {
     }
     const now = Date.now();
     if (now - Math.max(stats.atimeMs, stats.mtimeMs) > USED_MS) {
-      await handle.utimes(now / 1000, stats.mtimeMs / 1000).catch(() => {});
-      this.#right[index] = (await handle.stat()).ctimeMs;
+      await touchFile(fd, now / 1000, stats.mtimeMs / 1000).catch(() => {});
+      this.#right[index] = (await statFile(fd)).ctimeMs;
     }
     return true;
   }
@@ -203,9 +207,9 @@ export class CachedBlob {
   }
 }
 
-async function readAll(handle: FileHandle, target: Uint8Array, position: number): Promise<void> {
+async function readAll(fd: number, target: Uint8Array, position: number): Promise<void> {
   for (let done = 0; done < target.length; ) {
-    const { bytesRead } = await handle.read(target, done, target.length - done, position + done);
+    const { bytesRead } = await readFile(fd, target, done, target.length - done, position + done);
     if (bytesRead === 0) throw Object.assign(new Error("it ends early"), { code: "EIO" });
     done += bytesRead;
   }

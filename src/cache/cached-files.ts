@@ -38,9 +38,9 @@ export class CachedFiles implements FileSource {
     const digest = this.#digestOf(path);
     if (digest === undefined) throw Object.assign(new Error(`no such file: ${path}`), { code: "ENOENT" });
     const facts = await this.#ask({ kind: "open", digest });
-    if (facts === undefined || !("size" in facts) || facts.lists === undefined) return undefined;
+    if (facts === undefined || !("size" in facts) || facts.pieces === undefined) return undefined;
     const blob = new CachedBlob(
-      { digest, size: facts.size, lists: facts.lists },
+      { digest, size: facts.size, pieces: facts.pieces },
       { dir: this.#dir, ask: this.#ask, isAlways: this.#isAlways, onHit: this.#hit },
     );
     this.#open.set(path, blob);

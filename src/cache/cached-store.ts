@@ -10,11 +10,12 @@ import { openObjects } from "../s3/direct-objects.ts";
 import { parseS3Target } from "../s3/s3-target.ts";
 import { blobKey } from "../store/layout.ts";
 import { Store } from "../store/store.ts";
-import type { Release } from "../store/types.ts";
+import type { OpenBlob, Release } from "../store/types.ts";
 import { BlobFetcher } from "./blob-fetcher.ts";
 import { BucketHealth } from "./bucket-health.ts";
 import { cacheBytes, defaultBucketCache, prepareCache } from "./cache-folder.ts";
 import { ChunkFolder } from "./chunk-folder.ts";
+import { openThrough } from "./open-blob.ts";
 import { type Admit, isBucketFault, ReleaseMirror } from "./release-mirror.ts";
 import type { BucketObjects, CacheAnswer, CacheCounts, CacheOrder } from "./types.ts";
 
@@ -95,14 +96,8 @@ export class CachedStore extends Store {
     void this.#follow();
   }
 
-  /** Mirrors the record of a release that is not current. */
-  async mirror(stream: string, name: string): Promise<void> {
-    await this.#mirror.record(stream, name);
-  }
-
-  /** Names of the releases of a stream in the bucket, mirrored or not. */
-  async namesInBucket(stream: string): Promise<string[]> {
-    return await this.#mirror.names(stream);
+  openBlob(digest: Digest): Promise<OpenBlob> {
+    return openThrough(this.dir, (order) => this.answer(order), digest);
   }
 
   /** Does what another thread asks for. @throws {AirferryError} as {@link BlobFetcher} does */
@@ -141,6 +136,7 @@ export class CachedStore extends Store {
         await this.#mirror.poll();
         await this.releases();
         for (const { stream } of this.faults) this.#mirror.doubt(stream);
+        await this.#mirror.past();
         if (this.#reported !== "") this.#report(`the bucket of "${this.name}" is read again`);
         this.#reported = "";
       } catch (error) {

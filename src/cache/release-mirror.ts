@@ -4,7 +4,7 @@
  * changes nothing.
  */
 import { createHash, randomBytes } from "node:crypto";
-import { type FileHandle, lstat, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { type FileHandle, lstat, mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { MAX_INVENTORY_BYTES, MAX_PIECES_BYTES, MAX_SUMS_BYTES } from "../bundle/format-limits.ts";
 import { BOM_NAMES, INVENTORY_NAME, PIECES_NAME, SIGNATURES_NAME, SUMS_NAME } from "../bundle/media-names.ts";
@@ -26,6 +26,8 @@ const MAX_DOCUMENT_BYTES = 512 * 1024 * 1024;
 const MAX_PACKAGES_BYTES = 128 * 1024 * 1024;
 const MAX_STREAMS = 1000;
 const MAX_NAMES = 1000;
+/** Former releases of a stream that are mirrored. */
+const MAX_PAST = 20;
 /** Documents at once. */
 const DOWNLOADS = 4;
 const TEMPORARY = ".tmp-";
@@ -42,6 +44,8 @@ export class ReleaseMirror {
   readonly #admit: Admit | undefined;
   /** ETags of the `current` objects that were mirrored, by stream. */
   readonly #etags = new Map<string, string>();
+  /** Names of releases that may be missing, newest first, by stream. */
+  readonly #past = new Map<string, string[]>();
   /** Streams whose records in the cache are damaged. */
   readonly #doubted = new Set<string>();
   #polling: Promise<void> | undefined;
@@ -65,16 +69,21 @@ export class ReleaseMirror {
   }
 
   /**
-   * Mirrors a release that is not the current one; does nothing when it is here.
-   * @throws as {@link ReleaseMirror.poll}
+   * Mirrors what pages show of the last releases of each stream, where that is not here: not what is only needed to
+   * serve them. @throws as {@link ReleaseMirror.poll}
    */
-  async record(stream: string, name: string): Promise<void> {
-    const folder = join(streamFolder(this.#dir, stream), name);
-    if ((await readRelease(folder).catch(() => undefined)) === undefined) await this.#fetch(stream, name);
+  async past(): Promise<void> {
+    for (const [stream, names] of this.#past) {
+      this.#past.delete(stream);
+      for (const name of names) {
+        const folder = join(streamFolder(this.#dir, stream), name);
+        if ((await ifThere(folder, stat(folder))) === undefined) await this.#fetch(stream, name, true);
+      }
+    }
   }
 
   /** Names of the streams in the bucket. */
-  async streams(): Promise<string[]> {
+  async #streams(): Promise<string[]> {
     const names = await this.#objects.list("releases/", MAX_STREAMS);
     return names
       .filter((it) => it.endsWith("/"))
@@ -83,7 +92,7 @@ export class ReleaseMirror {
   }
 
   /** Names of the releases of a stream in the bucket. */
-  async names(stream: string): Promise<string[]> {
+  async #names(stream: string): Promise<string[]> {
     const names = await this.#objects.list(`releases/${stream}/`, MAX_NAMES);
     return names
       .filter((it) => it.endsWith("/"))
@@ -100,7 +109,7 @@ export class ReleaseMirror {
   async #poll(): Promise<void> {
     let streams: string[];
     try {
-      streams = await this.streams();
+      streams = await this.#streams();
       this.#health.answered();
     } catch (error) {
       this.#health.failed(error);
@@ -153,12 +162,19 @@ export class ReleaseMirror {
     const here = await readRelease(join(streamFolder(this.#dir, stream), name)).catch(() => undefined);
     if (here === undefined) return false;
     const sums = await this.#objects.read(`releases/${stream}/${name}/${SUMS_NAME}`, { maxBytes: MAX_SUMS_BYTES });
-    return typeof sums === "object" && digestOf(sums.bytes) === here.digest;
+    if (typeof sums !== "object" || digestOf(sums.bytes) !== here.digest) return false;
+    // Of a former release less is here.
+    const wanted = parseSums(sums.bytes).lines.filter(({ name: it }) => BOM_NAMES.includes(it) || it === PIECES_NAME);
+    return (here.bom?.length ?? 0) + Number(here.pieces !== undefined) === wanted.length;
   }
 
   /** Removes records that the bucket no longer has. */
   async #prune(stream: string, current: string): Promise<void> {
-    const names = await this.names(stream);
+    const names = await this.#names(stream);
+    const newest = names
+      .filter((it) => it !== current)
+      .sort((a, b) => Number(a.length < b.length || (a.length === b.length && a < b)) * 2 - 1);
+    this.#past.set(stream, newest.slice(0, MAX_PAST));
     const folder = streamFolder(this.#dir, stream);
     for (const name of await readdir(folder)) {
       const isPruned = isReleaseName(name) && name !== current && !names.includes(name);
@@ -169,7 +185,7 @@ export class ReleaseMirror {
     }
   }
 
-  async #fetch(stream: string, name: string): Promise<void> {
+  async #fetch(stream: string, name: string, isPast = false): Promise<void> {
     const folder = streamFolder(this.#dir, stream);
     const key = `releases/${stream}/${name}`;
     await makeFolder(folder);
@@ -182,7 +198,7 @@ export class ReleaseMirror {
       if (sums === undefined) throw alteredBlob(key, `it has no ${SUMS_NAME}`);
       const { lines } = parseSums(await readFile(join(record, SUMS_NAME)));
       const documents = lines.filter(
-        (it) => it.name === INVENTORY_NAME || BOM_NAMES.includes(it.name) || it.name === PIECES_NAME,
+        ({ name: it }) => it === INVENTORY_NAME || (!isPast && (BOM_NAMES.includes(it) || it === PIECES_NAME)),
       );
       await eachLimited(documents, DOWNLOADS, async (it) => {
         const limit = maxBytesOf(it.name);
@@ -191,7 +207,7 @@ export class ReleaseMirror {
         if (found === undefined && it.name === INVENTORY_NAME) throw alteredBlob(key, `it has no ${it.name}`);
       });
       await this.#download(`${key}/${IMPORT_FILE}`, join(record, IMPORT_FILE), MAX_SMALL_BYTES);
-      await this.#download(`${key}/${PACKAGES_FILE}`, join(record, PACKAGES_FILE), MAX_PACKAGES_BYTES);
+      if (!isPast) await this.#download(`${key}/${PACKAGES_FILE}`, join(record, PACKAGES_FILE), MAX_PACKAGES_BYTES);
       await this.#folder(`${key}/${SIGNATURES_NAME}/`, join(record, SIGNATURES_NAME));
       await readRelease(record);
       await this.#admit?.(record);

@@ -64,8 +64,18 @@ export type CacheOrder =
 /** What is known of a blob. */
 export interface BlobFacts {
   size: number;
-  /** The digests of its pieces, in shared memory: several when releases differ. Absent: it is one chunk. */
-  lists?: readonly Uint8Array[];
+  /** Absent: it is one chunk. */
+  pieces?: BlobPieceFacts;
+}
+
+/** What is known of the pieces of a blob, in memory that all threads share. */
+export interface BlobPieceFacts {
+  /** Their digests: several lists when releases differ. */
+  lists: readonly Uint8Array[];
+  /** When the files of pieces changed that were found right, by piece: milliseconds; 0: nobody compared it. */
+  right: Float64Array;
+  /** When pieces were last asked for; 0: never. */
+  asked: Float64Array;
 }
 
 /** The answer to an order: facts for `open`, the URL for `presign`. */

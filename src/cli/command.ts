@@ -60,6 +60,17 @@ export function storeOption(description = "the store inside the gap"): Option {
 /** Description of `--store` where it may be object storage. */
 export const ANY_STORE = "the store inside the gap: a folder, or s3://BUCKET/PREFIX";
 
+/** `--cache`, for commands that read content of a store in a bucket. */
+export function cacheOption(): Option {
+  const description = "of a store in a bucket: folder that keeps what was read (default: in ~/.cache/airferry)";
+  return new Option("--cache <dir>", description);
+}
+
+/** `--cache-size`, beside it. */
+export function cacheSizeOption(): Option {
+  return new Option("--cache-size <bytes>", "how much the cache may hold, 64MiB or more (default: 10GiB)");
+}
+
 /** `--user`, for commands that may run as root. */
 export function userOption(): Option {
   return new Option("--user <user>", "as root: first switch permanently to NAME, UID, NAME:GROUP or UID:GID");

@@ -6,6 +6,7 @@
 import type { InventoryEntry } from "../bundle/inventory-types.ts";
 import { AirferryError } from "../errors.ts";
 import { compareUtf8 } from "../io/text.ts";
+import { openStored } from "../store/read-blob.ts";
 import type { Release, StoreReader } from "../store/types.ts";
 import type { RepositoryFile } from "./site-repository.ts";
 
@@ -42,8 +43,9 @@ export function planRepository(
   const add = (entry: InventoryEntry, path: string, stream: string, step: Step | undefined) => {
     const other = taken.get(path);
     if (other !== undefined && other.entry.digest !== entry.digest) throw collision(path, [other.stream, stream]);
-    if (other === undefined)
-      step?.push({ path, digest: entry.digest, size: entry.size, file: store.blobPath(entry.digest) });
+    const { digest, size } = entry;
+    const open = store.openBlob && (() => openStored(store, digest));
+    if (other === undefined) step?.push({ path, digest, size, file: store.blobPath(digest), open });
     taken.set(path, { entry, stream });
   };
   for (const { stream, inventory, entries } of releases) {

@@ -10,7 +10,7 @@ import { type Digest, hexOf } from "../io/digest.ts";
 import { parseJson } from "../io/json.ts";
 import { currentSignal, throwIfAborted } from "../io/limit.ts";
 import { printable } from "../io/printable.ts";
-import { readPackedBlob } from "../store/packed-blob.ts";
+import { type PackedBlob, readPackedBlob } from "../store/packed-blob.ts";
 import { sha1Of } from "./sha1.ts";
 import { SiteLogin } from "./site-login.ts";
 
@@ -23,6 +23,8 @@ export interface RepositoryFile {
   size: number;
   /** Where it is in the store. */
   file: string;
+  /** Opens it, where it is no file. */
+  open?: PackedBlob["open"];
 }
 
 interface SiteRepositoryOptions {
@@ -78,7 +80,7 @@ export class SiteRepository {
     if (typeof sha256 === "string") return sha256.toLowerCase() === hexOf(file.digest);
     if (length !== undefined && Number(length) !== file.size) return false;
     const [, sha1] = NEXUS_ETAG.exec(etag ?? "") ?? [];
-    return sha1 !== undefined && sha1.toLowerCase() === (await sha1Of(file.file));
+    return sha1 !== undefined && sha1.toLowerCase() === (await sha1Of(file));
   }
 
   /**

@@ -1,14 +1,15 @@
 /** Opens a store for rendering: the input of `render` and `stage`. */
 import { lookup } from "node:dns/promises";
-import { open } from "node:fs/promises";
+
 import { isIP } from "node:net";
 import { AirferryError } from "../errors.ts";
 import type { Digest } from "../io/digest.ts";
-import { readSmall } from "../io/safe-open.ts";
+
 import { readInstallTree } from "../iso/install-tree.ts";
 import { IsoImage } from "../iso/iso-image.ts";
+import { openStored, readStored } from "../store/read-blob.ts";
 import { openStore } from "../store/store.ts";
-import type { StoreReader } from "../store/types.ts";
+import type { OpenBlob, StoreReader } from "../store/types.ts";
 import { checkBaseUrl } from "./base-url.ts";
 import { configFiles } from "./config-files.ts";
 import type { ConfigFile, RenderInput, RenderTree } from "./types.ts";
@@ -63,7 +64,7 @@ export async function openRender(
     for (const { name, path } of release.inventory.catalog.isos) {
       const entry = release.entries.get(path);
       if (entry === undefined || trees.has(entry.digest)) continue;
-      const tree = await readTree(store.blobPath(entry.digest), `${name}.iso`);
+      const tree = await readTree(await openStored(store, entry.digest), `${name}.iso`);
       if (tree !== undefined) trees.set(entry.digest, tree);
     }
   }
@@ -77,8 +78,7 @@ export async function openRender(
     origins: { address: () => addressOfHost(baseUrl), proxyUrl: proxyUrlOf(options.proxy) },
     env: options.env ?? process.env,
   };
-  const readText = async (digest: Digest) =>
-    (await readSmall(store.blobPath(digest), MAX_TEMPLATE_BYTES)).toString("utf8");
+  const readText = async (digest: Digest) => (await readStored(store, digest, MAX_TEMPLATE_BYTES)).toString("utf8");
   return { files: configFiles(input, readText), input, store };
 }
 
@@ -100,24 +100,14 @@ function proxyUrlOf(proxy: string | undefined): string | undefined {
   });
 }
 
-async function readTree(file: string, label: string): Promise<RenderTree | undefined> {
-  const handle = await open(file, "r");
+async function readTree({ bytes, close }: OpenBlob, label: string): Promise<RenderTree | undefined> {
   try {
-    const { size } = await handle.stat();
-    const bytes = {
-      size,
-      async read(position: number, length: number) {
-        const buffer = Buffer.alloc(Math.max(0, Math.min(length, size - position)));
-        const { bytesRead } = await handle.read(buffer, 0, buffer.length, position);
-        return buffer.subarray(0, bytesRead);
-      },
-    };
     return await readInstallTree(await IsoImage.open(bytes, label));
   } catch (error) {
     // An unreadable image provides no repositories.
     if (error instanceof AirferryError && error.code === "ERR_ISO_INVALID") return undefined;
     throw error;
   } finally {
-    await handle.close();
+    await close();
   }
 }

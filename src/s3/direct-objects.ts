@@ -6,6 +6,7 @@ import type { Agent, IncomingMessage } from "node:http";
 import { rootCertificates } from "node:tls";
 import type { BucketObjects, ObjectBytes } from "../cache/types.ts";
 import { AirferryError } from "../errors.ts";
+import { buffersUsed } from "../io/flat-memory.ts";
 import { readNamed } from "../io/named-file.ts";
 import { nodeHttp, nodeHttps } from "../io/node-http.ts";
 import { printable } from "../io/printable.ts";
@@ -24,6 +25,11 @@ const SIGNED_S = 900;
 const USED_MS = 300_000;
 const MAX_SIGNED = 4096;
 const MAX_SOCKETS = 24;
+/**
+ * How much more the memory of a body counts than it is: V8 looks at the whole heap of a small process, `serve`, after
+ * a few MiB of buffers, unless young ones are collected before.
+ */
+const YOUNG_FACTOR = 4;
 const MAX_FAULT_BYTES = 4096;
 
 /**
@@ -155,10 +161,11 @@ class DirectObjects implements BucketObjects {
     let sent = 0;
     let fault: unknown;
     try {
-      for await (const part of answer) {
-        sent += (part as Buffer).length;
+      for await (const part of answer as AsyncIterable<Buffer>) {
+        sent += part.length;
+        buffersUsed(part.length * YOUNG_FACTOR);
         if (sent > maxBytes) throw this.#tooLarge(key, maxBytes);
-        const busy = take(part as Buffer);
+        const busy = take(part);
         if (busy !== undefined) await busy;
       }
     } catch (error) {

@@ -5,7 +5,7 @@
 import type { CatalogImage, InventoryEntry } from "../bundle/inventory-types.ts";
 import { AirferryError } from "../errors.ts";
 import { digestOf } from "../io/digest.ts";
-import { readSmall } from "../io/safe-open.ts";
+
 import {
   type Descriptor,
   type ImageManifest,
@@ -16,6 +16,7 @@ import { blobPath, type OciDigest } from "../oci/oci-digest.ts";
 import { formatReference, parseReference, type Reference, servedRepository } from "../oci/reference.ts";
 import { type HeldImage, isWhole } from "../oci/short-index.ts";
 import { damaged, type PackedBlob } from "./packed-blob.ts";
+import { openStored, readStored } from "./read-blob.ts";
 import type { Release, StoreReader } from "./types.ts";
 
 /** A manifest of a packed image with its bytes. */
@@ -104,7 +105,7 @@ export async function readPackedImage(
     const entry = entryOf(digest);
     if (entry === undefined) continue;
     const file = store.blobPath(entry.digest);
-    const bytes = await readSmall(file, MAX_IMAGE_MANIFEST_BYTES).catch((error: AirferryError) => {
+    const bytes = await readStored(store, entry.digest, MAX_IMAGE_MANIFEST_BYTES).catch((error: AirferryError) => {
       throw error.code === "ERR_NOT_FOUND" ? damaged(digest, file, "no such file") : error;
     });
     const actual = digestOf(bytes, digest);
@@ -129,7 +130,9 @@ export async function readPackedImage(
     manifests,
     blob(digest) {
       const entry = entryOf(digest);
-      return entry && { digest, file: store.blobPath(entry.digest), size: entry.size };
+      if (entry === undefined) return undefined;
+      const open = store.openBlob && (() => openStored(store, entry.digest));
+      return { digest, file: store.blobPath(entry.digest), size: entry.size, open };
     },
   };
 }

@@ -15,6 +15,7 @@ import type { AttestationFacts } from "../bundle/attest-rules.ts";
 import type { Inventory, InventoryEntry } from "../bundle/inventory-types.ts";
 import type { Digest } from "../io/digest.ts";
 import type { HeldExtent } from "../io/held-files.ts";
+import type { RandomAccess } from "../io/types.ts";
 import type { StampedSigner } from "../sign/timestamp.ts";
 
 /** A release that is complete in the store. */
@@ -81,6 +82,12 @@ export interface StoreRecords {
   signerNames(release: Release): Promise<Record<string, string>>;
 }
 
+/** A blob that is open; the caller closes it. */
+export interface OpenBlob {
+  bytes: RandomAccess;
+  close(): Promise<void>;
+}
+
 /** A stream whose current release is unreadable. */
 export interface ReleaseFault {
   stream: string;
@@ -104,6 +111,11 @@ export interface StoreReader {
    * @throws an error like the system's, with the code ENOENT, for what is not here
    */
   findHeld?(name: string): readonly HeldExtent[];
+  /**
+   * Opens a blob, where it is no file at its path: what is read of it is checked.
+   * @throws {AirferryError} ERR_OBJECT_STORAGE, ERR_STORE_INVALID; `read` as well
+   */
+  openBlob?(digest: Digest): Promise<OpenBlob>;
   /**
    * What the pieces of a file may be, by its path: lists of digests (io/piece-digests.ts), usually one. Undefined if
    * that is unknown.

@@ -118,8 +118,10 @@ t.test("answers are those of the folder, of any kind and range, with two threads
     ...Object.keys(files).map((it) => `/${it}`),
     "/isos/large.iso.sha256",
   ];
-  for (const path of paths) {
-    for (const range of RANGES) {
+  for (const [at, path] of paths.entries()) {
+    // All of them where they mean something else in each place: the large file, a small one, an empty one.
+    const isRanged = /large\.iso$|small|empty/.test(path);
+    for (const range of isRanged ? RANGES : [undefined, RANGES[(at % (RANGES.length - 1)) + 1]]) {
       const headers = range === undefined ? {} : { range };
       const expected = await ask(folder.url + path, { headers });
       // Cold, from the other thread, warm, and from another server with a cache of its own.

@@ -19,7 +19,10 @@ export const diffCommand: Register = (program, run) => {
       "Shows which packages, images, ISOs, files, web answers and signers were added, removed, or came in another version, between two bundles, " +
         "two locks, a lock and a bundle, or two releases of a store. Checks no signature.",
     )
-    .option("--store <dir>", "look releases up in this store: STREAM-000001, or STREAM for what is served")
+    .option(
+      "--store <dir>",
+      "look releases up in this store (a folder, or s3://BUCKET/PREFIX): STREAM-000001, or STREAM for what is served",
+    )
     .option("--html <file>", "also write the result as one self-contained page")
     .addHelpText(
       "after",

@@ -3,7 +3,7 @@ import { Argument, Option } from "commander";
 import { AirferryError, EXIT } from "../../errors.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import { shellWord, shellWords } from "../../io/shell.ts";
-import { type Register, storeOption, withGlobals } from "../command.ts";
+import { cacheOption, cacheSizeOption, type Register, storeOption, withGlobals } from "../command.ts";
 import type { Output } from "../output.ts";
 import { Interrupted, interruptible } from "../signals.ts";
 
@@ -12,6 +12,8 @@ type What = "image" | "tree";
 
 interface ExportFlags {
   store: string;
+  cache?: string;
+  cacheSize?: string;
   stream?: string;
   out?: string;
   load?: "docker" | "podman";
@@ -25,7 +27,7 @@ interface ExportFlags {
 
 /** Which flags belong to which, besides those of both. */
 const OWN: Record<What, readonly (keyof ExportFlags)[]> = {
-  image: ["out", "load", "platform"],
+  image: ["out", "load", "platform", "cache", "cacheSize"],
   tree: ["base", "isos", "link", "recheck", "ca"],
 };
 
@@ -44,7 +46,9 @@ export const exportCommand: Register = (program, run) => {
         "repositories, files, ISOs, the registry, rendered configuration, pages. A rerun writes what changed and switches in\n" +
         "one step (DIR/current); the tree before stays for a way back. Every byte is hashed on its way in.",
     )
-    .addOption(storeOption())
+    .addOption(storeOption("the store inside the gap: a folder, or for images s3://BUCKET/PREFIX"))
+    .addOption(cacheOption())
+    .addOption(cacheSizeOption())
     .option("--stream <stream>", "use only this stream")
     .option("--out <file>", "image: archive to write (.tar)")
     .addOption(
@@ -72,9 +76,13 @@ export const exportCommand: Register = (program, run) => {
       run(command.opts(), async (output) => {
         const wrong = OWN[what === "image" ? "tree" : "image"].find((it) => flags[it] !== undefined);
         if (wrong !== undefined) {
-          throw new AirferryError("ERR_USAGE", `cannot use --${wrong} with "export ${what}"`, {
-            hint: `airferry export ${what} ${shellWords(names)} --store ${shellWord(flags.store)}`,
-          });
+          throw new AirferryError(
+            "ERR_USAGE",
+            `cannot use --${wrong === "cacheSize" ? "cache-size" : wrong} with "export ${what}"`,
+            {
+              hint: `airferry export ${what} ${shellWords(names)} --store ${shellWord(flags.store)}`,
+            },
+          );
         }
         return what === "image" ? exportImages(output, names, flags) : exportFolder(output, names, flags);
       }),

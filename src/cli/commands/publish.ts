@@ -4,7 +4,7 @@ import { type Command, Option } from "commander";
 import { AirferryError } from "../../errors.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import { shellWord } from "../../io/shell.ts";
-import { type Register, storeOption, withGlobals } from "../command.ts";
+import { ANY_STORE, cacheOption, cacheSizeOption, type Register, storeOption, withGlobals } from "../command.ts";
 import type { Output } from "../output.ts";
 import { interruptible } from "../signals.ts";
 
@@ -13,6 +13,8 @@ interface PublishFlags {
   kind: "images" | "rpms" | "files";
   metadata: "carried" | "site";
   dryRun?: boolean;
+  cache?: string;
+  cacheSize?: string;
   image?: string[];
   names: "qualified" | "bare";
   stripIndexes?: boolean;
@@ -32,7 +34,9 @@ export const publishCommand: Register = (program, run) => {
         "Artifactory. Uses the login of docker login or podman login, and for repositories that of ~/.netrc first. What is\n" +
         "there already is not sent again; if interrupted, run it again to resume.",
     )
-    .addOption(storeOption())
+    .addOption(storeOption(ANY_STORE))
+    .addOption(cacheOption())
+    .addOption(cacheSizeOption())
     .addOption(
       new Option("--kind <kind>", "what to copy")
         .choices(["images", "rpms", "files"] as const)

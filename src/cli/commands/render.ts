@@ -1,7 +1,7 @@
 /** `airferry render`: writes one of the files that the builder needs. */
 import { Argument, Option } from "commander";
 import { findingLine } from "../../io/findings.ts";
-import { type Register, storeOption, withGlobals } from "../command.ts";
+import { ANY_STORE, cacheOption, cacheSizeOption, type Register, storeOption, withGlobals } from "../command.ts";
 
 const NAMES = [
   "imageconfig",
@@ -27,6 +27,8 @@ const NAMES = [
 
 interface RenderFlags {
   store: string;
+  cache?: string;
+  cacheSize?: string;
   url: string;
   out?: string;
   force?: boolean;
@@ -43,7 +45,9 @@ export const renderCommand: Register = (program, run) => {
         "placeholders of a kickstart template, are taken from the environment (AIRFERRY_VCENTER_PASSWORD,\n" +
         "AIRFERRY_SSH_PASSWORD and others) or left as marked blanks.",
     )
-    .addOption(storeOption())
+    .addOption(storeOption(ANY_STORE))
+    .addOption(cacheOption())
+    .addOption(cacheSizeOption())
     .addOption(new Option("--url <base>", "address of the server, as the builder reaches it").makeOptionMandatory())
     .option("--out <path>", "file or folder to write (default: stdout)")
     .option("--force", "replace existing files with other content")

@@ -6,6 +6,9 @@ import { plural } from "../../io/format.ts";
 import { shellWord, shellWords } from "../../io/shell.ts";
 import type { OpenBundles, ServingOrigins } from "../../serve.ts";
 import {
+  ANY_STORE,
+  cacheOption,
+  cacheSizeOption,
   collect,
   positive,
   type Register,
@@ -56,11 +59,9 @@ export const serveCommand: Register = (program, run) => {
         "With BUNDLE it serves straight from a disk or disc that is plugged in: verifies every byte once, then reads the\n" +
         "volumes where they are, and writes nothing.",
     )
-    .addOption(
-      new Option("--store <dir>", "the store inside the gap: a folder, or s3://BUCKET/PREFIX").env("AIRFERRY_STORE"),
-    )
-    .option("--cache <dir>", "of a store in a bucket: folder that keeps what was read (default: in ~/.cache/airferry)")
-    .option("--cache-size <bytes>", "how much the cache may hold, 64MiB or more (default: 10GiB)")
+    .addOption(new Option("--store <dir>", ANY_STORE).env("AIRFERRY_STORE"))
+    .addOption(cacheOption())
+    .addOption(cacheSizeOption())
     .option(
       "--redirect <above=size>",
       "of a store in a bucket: send clients there for files, RPMs and image blobs above a size, as above=64MiB",
