@@ -777,6 +777,7 @@ async function build(
         `"${store.blobPath(digest)}" is damaged, so "${pathOf(work, recipe.digest)}" cannot be built of it; airferry fsck --store ${shellWord(options.store)} --repair-from BUNDLE --trust KEY may mend it`,
       );
     await writeKnownDamage(store.dir, new Set([...known, ...damaged.map((it) => it.digest)]));
+    await store.save();
     return true;
   } finally {
     // Good data remains for the rerun.

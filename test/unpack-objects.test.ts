@@ -4,7 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t from "tap";
 import { AirferryError } from "../src/errors.ts";
+import { digestOf } from "../src/io/digest.ts";
+import { status } from "../src/status.ts";
 import { checkStore } from "../src/store/check-store.ts";
+import { blobPathIn } from "../src/store/layout.ts";
 import { unpack } from "../src/unpack.ts";
 import { makeBundle, makeKey, noise, sampleFiles, sha256 } from "./fixtures/bundle-maker.ts";
 import { flip } from "./fixtures/bundle-tamper.ts";
@@ -131,4 +134,64 @@ t.test("a set of media comes in one command", { skip: !hasGateway }, async (t) =
   });
   t.match(await unpack(folders, { trust, store }), { complete: true });
   t.equal(await holds(folder, files), true);
+});
+
+t.test("a delta takes the rest from the bucket, and builds by recipes there", { skip: !hasGateway }, async (t) => {
+  const { store, folder } = freshStore();
+  const base = noise(3_000_000, 40);
+  const extra = noise(5000, 41);
+  const whole = { ...sampleFiles(), "isos/base.iso": base };
+  const [first, second, third] = [fresh("bundle"), fresh("bundle"), fresh("bundle")];
+  makeBundle(first, { files: whole, keys: [key] });
+  const built = Buffer.concat([
+    base.subarray(100, 1_500_100),
+    Buffer.alloc(700_000),
+    extra,
+    base.subarray(7, 2_000_000),
+  ]);
+  const next = { ...whole, "files/extra": extra, "isos/new.iso": built };
+  const ranges = (): [Buffer | undefined, number, number][] => [
+    [base, 100, 1_500_000],
+    [undefined, 0, 700_000],
+    [extra, 0, extra.length],
+    [base, 7, 1_999_993],
+  ];
+  makeBundle(second, {
+    files: next,
+    fromStore: Object.keys(whole),
+    built: { "isos/new.iso": ranges() },
+    keys: [key],
+    serial: 2,
+  });
+  const need = join(root, "need.json");
+  t.match(await refused(unpack([second], { trust, store })), { code: "ERR_DELTA_BASE", hint: /--need need.json/ });
+  t.match(await unpack([second], { trust, store, need }), { complete: false, need: { file: need } });
+  await unpack([first], { trust, store });
+  t.match(await unpack([second], { trust, store }), { complete: true, written: built.length });
+  t.equal(await holds(folder, next), true);
+  // What it would be built of is not what it was.
+  flip(blobPathIn(folder, digestOf(base)), 1_000_000);
+  const other = Buffer.concat([base.subarray(0, 2_000_000), extra]);
+  const last = { "files/extra": extra, "isos/other.iso": other };
+  const parts: [Buffer | undefined, number, number][] = [
+    [base, 0, 2_000_000],
+    [extra, 0, extra.length],
+  ];
+  makeBundle(third, {
+    files: last,
+    fromStore: ["files/extra"],
+    built: { "isos/other.iso": parts },
+    keys: [key],
+    serial: 3,
+  });
+  const notices: string[] = [];
+  const error = await refused(unpack([third], { trust, store, notice: (it) => notices.push(it) }));
+  t.match(error, { code: "ERR_DELTA_BASE", problems: [{ message: /nor can it be built/ }] });
+  t.match(notices.join("\n"), /"s3:\/\/airferry\/.*\/blobs\/sha256\/.*" is damaged/);
+  t.same((await status(store)).damaged, [digestOf(base)]);
+  t.equal(readFileSync(join(folder, "releases/test/current"), "utf8"), "000002\n");
+  // The bundle that has it makes it right again.
+  t.match(await unpack([first], { trust, store, allowRollback: true }), { complete: true, written: base.length });
+  t.match(await unpack([third], { trust, store }), { complete: true });
+  t.equal(await holds(folder, last), true);
 });
