@@ -62,20 +62,12 @@ export async function fsck(dir: string, options: FsckOptions = {}): Promise<Fsck
   return withStore(dir, async (store) => {
     const notice = (line: string) => options.notice?.(store.shown(line));
     const { repairFrom: folders } = options;
-    if (store.bucket !== undefined && folders !== undefined) throw noRepair(dir, folders);
     try {
       return await checkAndRepair(store, options, notice);
     } catch (error) {
       if (folders !== undefined) await recordFailure(store, { action: "fsck" }, error, { ...options, folders });
       throw error;
     }
-  });
-}
-
-/** Single pieces of an object cannot be replaced: `unpack` writes the whole of what was found to be damaged. */
-function noRepair(dir: string, folders: readonly string[]): AirferryError {
-  return new AirferryError("ERR_USAGE", `cannot repair store "${dir}" with --repair-from: it is in object storage`, {
-    hint: `run fsck without it, which notes what is damaged; then airferry unpack ${shellWords(folders)} --trust KEY --store ${shellWord(dir)} writes that again`,
   });
 }
 
@@ -97,6 +89,7 @@ async function checkAndRepair(store: Store, options: FsckOptions, notice: (line:
       report.need = options.need;
     }
     if (sources.length > 0) await recordRepair(store, sources, report, options);
+    if (lock !== undefined) await store.save();
     return report;
   } finally {
     await lock?.release();

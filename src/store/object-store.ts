@@ -5,22 +5,24 @@
  * (copy-objects.ts). docs/object-storage.md.
  */
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, open, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { MAX_INVENTORY_BYTES, MAX_SUMS_BYTES } from "../bundle/format-limits.ts";
 import { INVENTORY_NAME, PIECES_NAME, SUMS_NAME } from "../bundle/media-names.ts";
 import { AirferryError } from "../errors.ts";
 import { type Digest, digestOf, hexOf, parseHex, RunningDigest } from "../io/digest.ts";
+import { digestsOfFile } from "../io/hash-file.ts";
 import type { HashPool } from "../io/hash-pool.ts";
 import { eachLimited } from "../io/limit.ts";
 import { isStreamName } from "../io/path-grammar.ts";
 import type { HeldLock } from "../io/process-lock.ts";
 import { shellWord } from "../io/shell.ts";
 import { type Bucket, openBucket } from "../s3/bucket.ts";
+import { uploadFile } from "../s3/object-file.ts";
 import { S3Lease } from "../s3/s3-lease.ts";
 import { isS3Name, parseS3Target } from "../s3/s3-target.ts";
-import { dropUploads, PART_BYTES, PartBuffers, upload } from "../s3/s3-upload.ts";
+import { dropUploads, PART_BYTES } from "../s3/s3-upload.ts";
 import { DAMAGED_FILE } from "./known-damage.ts";
 import {
   blobKey,
@@ -247,7 +249,7 @@ class ObjectStore extends Store {
     const { ino, size } = await stat(file, { bigint: true });
     if (this.#sizes.get(path) === ino) return;
     const known = this.#known.get(path);
-    if (size > PART_BYTES && !CONDITIONAL.test(path)) return this.#pushLarge(path, Number(size), known);
+    if (size > PART_BYTES && !CONDITIONAL.test(path)) return this.#pushLarge(path, known);
     const bytes = await readFile(file);
     const digest = digestOf(bytes);
     if (known?.digest === digest) return;
@@ -269,28 +271,12 @@ class ObjectStore extends Store {
     this.#known.set(path, { etag, digest });
   }
 
-  async #pushLarge(path: string, size: number, known: Known | undefined): Promise<void> {
-    const handle = await open(join(this.dir, path));
-    try {
-      const running = new RunningDigest();
-      const buffer = Buffer.allocUnsafe(1024 * 1024);
-      for (let at = 0; at < size; ) {
-        const { bytesRead } = await handle.read(buffer, 0, buffer.length, at);
-        if (bytesRead === 0) break;
-        running.update(buffer.subarray(0, bytesRead));
-        at += bytesRead;
-      }
-      const digest = running.digest();
-      if (known?.digest === digest) return;
-      const fill = async (position: number, into: Buffer) => {
-        for (let at = 0; at < into.length; )
-          at += (await handle.read(into, at, into.length - at, position + at)).bytesRead || into.length;
-      };
-      await upload(this.bucket, path, { size, digest, fill }, new PartBuffers());
-      this.#known.set(path, { etag: "", digest });
-    } finally {
-      await handle.close();
-    }
+  async #pushLarge(path: string, known: Known | undefined): Promise<void> {
+    const file = join(this.dir, path);
+    const digest = (await digestsOfFile(file, PART_BYTES + 1, [])).digests.sha256;
+    if (known?.digest === digest) return;
+    await uploadFile(this.bucket, path, file, digest);
+    this.#known.set(path, { etag: "", digest });
   }
 
   /** Deletes what is gone from the folder: of a record first what makes it one. */

@@ -20,9 +20,11 @@ import type { HashPool } from "../io/hash-pool.ts";
 import { throwIfAborted } from "../io/limit.ts";
 import { hasPieces, PIECE_BYTES, pieceCount, pieceDigest } from "../io/piece-digests.ts";
 import { verifySpace } from "../io/space.ts";
+import { downloadFile, uploadFile } from "../s3/object-file.ts";
 import type { BlobPieces } from "./blob-pieces.ts";
 import type { StoreProblem } from "./check-store.ts";
 import { Committer } from "./committer.ts";
+import { blobKey } from "./layout.ts";
 import { copyDocument } from "./release-documents.ts";
 import type { Store } from "./store.ts";
 import type { Release } from "./types.ts";
@@ -109,6 +111,12 @@ export class StoreRepair {
         // Pieces that nobody doubted may be wrong as well: once more, all of it.
         return damaged.wrong === undefined ? undefined : await this.blob({ file: damaged.file, digest, size });
       }
+      const { bucket } = this.#store;
+      if (bucket !== undefined) {
+        await uploadFile(bucket, blobKey(digest), temporary, digest);
+        this.#store.addBlob(digest, size);
+        return { path: this.#store.blobPath(digest), bytes };
+      }
       await syncPath(temporary);
       const committer = new Committer(this.#store.dir, () => {});
       committer.addSynced(temporary, digest);
@@ -148,13 +156,18 @@ export class StoreRepair {
   }
 
   /** Begins with what is right of the old file; returns the indexes of the pieces that are to come. */
-  async #begin({ file, size, wrong }: DamagedBlob, temporary: string): Promise<number[]> {
+  async #begin({ file, digest, size, wrong }: DamagedBlob, temporary: string): Promise<number[]> {
     await rm(temporary, { force: true });
     const handle = await open(temporary, "wx", 0o600).catch((error: unknown) => {
       throw ioError("repair", temporary, error);
     });
     await handle.truncate(size);
     await handle.close();
+    const { bucket } = this.#store;
+    if (bucket !== undefined && wrong !== undefined && this.#store.hasBlob(digest, size)) {
+      await downloadFile(bucket, blobKey(digest), temporary, size);
+      return [...wrong];
+    }
     if (wrong !== undefined && existsSync(file)) {
       const hasher = this.#pool.open();
       try {

@@ -110,18 +110,25 @@ t.test(
     t.match(problem?.message, /files\/n/);
     t.same((await status(store)).damaged.length, 1);
     t.match(await refused(rollback(store, { to: "1" })), { code: "ERR_STORE_INVALID" });
-    t.match(await refused(fsck(store, { repairFrom: [bundles[0] ?? ""], trust })), {
-      code: "ERR_USAGE",
-      hint: /airferry unpack/,
-    });
     t.match(await unpack([bundles[0] ?? ""], { trust, store }), { complete: true, written: 2_500_000 });
     t.same((await status(store)).damaged, []);
+    t.match(await fsck(store), { ok: true });
+    // By the piece, and what is gone altogether, from any bundle that has it.
+    flip(altered, 1_500_000);
+    const mended = await fsck(store, { repairFrom: [bundles[0] ?? ""], trust });
+    t.match(mended, { ok: true, repaired: [{ path: problem?.path, bytes: 1024 * 1024 }] });
     t.match(await fsck(store), { ok: true });
     // Objects that are gone altogether.
     const bucket = await openBucket(parseS3Target(store));
     t.teardown(() => bucket.close());
     await bucket.remove([altered.slice(folder.length + 1)]);
     t.match(await fsck(store), { ok: false, problems: [{ code: "ERR_BUNDLE_INCOMPLETE", message: /^missing/ }] });
+    t.match(await fsck(store, { repairFrom: [bundles[0] ?? ""], trust }), {
+      ok: true,
+      repaired: [{ bytes: 2_500_000 }],
+    });
+    t.match(await fsck(store), { ok: true });
+    await bucket.remove([altered.slice(folder.length + 1)]);
     t.match(await unpack([bundles[0] ?? ""], { trust, store }), { complete: true, written: 2_500_000 });
     t.match(await fsck(store), { ok: true });
   },
@@ -136,6 +143,13 @@ t.test("a record that was cut is found, and replaced by its bundle's", { skip: !
   t.match(problems, [{ code: "ERR_STORE_INVALID", path: /^s3:\/\/.*\/releases\/test\/000002$/ }]);
   t.match(await unpack([bundles[1] ?? ""], { trust, store }), { complete: true });
   t.match(await checkStore(folder), { ok: true });
+  await bucket.put("releases/test/000002/data.pieces", Buffer.alloc(96));
+  t.match(await fsck(store), { ok: false });
+  t.match(await fsck(store, { repairFrom: [bundles[1] ?? ""], trust }), {
+    ok: true,
+    repaired: [{ path: /000002\/data.pieces$/ }],
+  });
+  t.match(await checkStore(folder), { ok: true });
   // The mark of a record comes last: without it, an import was interrupted.
   await bucket.remove(["releases/test/000001/import.json"]);
   t.match(await status(store), { problems: [], streams: [{ releases: [{ serial: 2 }] }] });
@@ -144,7 +158,7 @@ t.test("a record that was cut is found, and replaced by its bundle's", { skip: !
 t.test("a lease is held by one, given back, and taken from who is gone", { skip: !hasGateway }, async (t) => {
   const bucket = await openBucket(parseS3Target(gateway?.name("lease") ?? ""));
   t.teardown(() => bucket.close());
-  const times = { lease: 1500, renew: 400 };
+  const times = { lease: 5000, renew: 400 };
   const first = await S3Lease.take(bucket, "lock", times);
   t.match(await refused(S3Lease.take(bucket, "lock", times)), {
     code: "ERR_BUSY",
@@ -161,7 +175,7 @@ t.test("a lease is held by one, given back, and taken from who is gone", { skip:
   const other = { id: "x", pid: 2 ** 22 + 1, started: "1@elsewhere", host: "another-host", space: "" };
   await bucket.put("lock", Buffer.from(JSON.stringify({ holder: other, writes: 9 })));
   t.match(await refused(S3Lease.take(bucket, "lock", times)), { code: "ERR_BUSY", message: /on another-host/ });
-  await new Promise((done) => setTimeout(done, 3200));
+  await new Promise((done) => setTimeout(done, 6600));
   const taken = await S3Lease.take(bucket, "lock", times);
   await bucket.put("lock", Buffer.from(JSON.stringify({ holder: other, writes: 10 })));
   t.match(await refused(taken.check()), { code: "ERR_BUSY" });
