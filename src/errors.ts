@@ -58,6 +58,7 @@ export const ERROR_CODES = {
   ERR_EXPIRED: EXIT.refused,
   ERR_DELTA_BASE: EXIT.refused,
   ERR_SCAN_FOUND: EXIT.refused,
+  ERR_SCAN_MISSING: EXIT.refused,
   ERR_TRUST_INVALID: EXIT.refused,
   ERR_TRUST_SIGNATURES: EXIT.refused,
   ERR_TRUST_GAP: EXIT.refused,

@@ -23,7 +23,7 @@ import type { Recipe, RecipeSource } from "./bundle/recipe-list.ts";
 import type { ScanReport } from "./bundle/scan-report.ts";
 import { frameEnd, frameStart, type PlacedEntry } from "./bundle/steps.ts";
 import { parseSums } from "./bundle/sums.ts";
-import { checkSerialJump, judgeMedia, judgeRules, TRUST_HINTS } from "./bundle/trust-rules.ts";
+import { checkImportScan, checkSerialJump, judgeMedia, judgeRules, TRUST_HINTS } from "./bundle/trust-rules.ts";
 import { piecesOf, volumeIndexOf, volumeName } from "./bundle/volume-layout.ts";
 import { VolumeSet } from "./bundle/volumes.ts";
 import { AirferryError, type ErrorCode, type Problem } from "./errors.ts";
@@ -471,7 +471,8 @@ async function takeIn(work: Work): Promise<UnpackReport> {
   const rules = await judgeRules(work.trust, work.judged, { media, contents }, now);
   report.attestations = rules.attestations;
   for (const line of rules.notices) options.notice?.(line);
-  if (standing !== "again") refuse(work.folders, rules.problems);
+  const scans = work.scanner !== undefined && options.scanReportOnly !== true;
+  if (standing !== "again") refuse(work.folders, [...rules.problems, ...checkImportScan(work.trust, inventory, scans)]);
   if (standing === "new")
     refuse(work.folders, checkSerialJump(work.trust, inventory, await store.floor(inventory.stream)));
   const { present, proven, wrong } = await presentBlobs(work, await importedBlobs(store.dir, report.digest));

@@ -4,8 +4,11 @@ import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } f
 import { basename, join } from "node:path";
 import t from "tap";
 import { attest } from "../src/attest.ts";
+import { verifyAndHold } from "../src/bundle/verified-bundles.ts";
+import { HeldFiles } from "../src/io/held-files.ts";
 import { keygen } from "../src/keygen.ts";
 import { parsePublicKeys } from "../src/sign/keys.ts";
+import { unpack } from "../src/unpack.ts";
 import { verify } from "../src/verify.ts";
 import { attestLate } from "./fixtures/attestation-maker.ts";
 import { makeBundle, noise, type TestKey } from "./fixtures/bundle-maker.ts";
@@ -221,4 +224,34 @@ t.test("unpack keeps what was attested, and takes in a newer scan of the same re
   const kept = readdirSync(at("kept-st/releases/test/000001/signatures"));
   t.ok(kept.includes(`${scanKeyid16}.scan.sigstore.json`), kept.join(" "));
   t.match((await airferry(dir, ["status", "--store", "kept-st"])).stdout, /test 1: scan by sam: nothing found/);
+});
+
+t.test("a rule can ask whoever imports for a scan of their own", async (t) => {
+  if (!needs(t, "clamscan")) return;
+  const role = { signers: ["ann", "bob"], threshold: 2 };
+  const value = document([ann, bob], {
+    roles: { root: role, release: role },
+    streams: { "*": { requireImportScan: true } },
+    expires: "2099-01-01T00:00:00Z",
+  });
+  writeTrust(at("import-root"), [signedTrust(value, both)]);
+  const rule = join(at("import-root"), "trust.1.json");
+  t.match(await verify([at("b")], { trust: [rule] }), { ok: true }, "to look at it imports nothing");
+  const into = { trust: [rule], store: at("import-st") };
+  await t.rejects(unpack([at("b")], into), { code: "ERR_SCAN_MISSING" });
+  const clam = "clamscan -d own.ndb -r --infected --no-summary --alert-exceeds-max=yes".replace(
+    "own.ndb",
+    at("own.ndb"),
+  );
+  writeFileSync(at("own.ndb"), `Own-x:0:*:${Buffer.from("nothing has this in it").toString("hex")}\n`);
+  await t.rejects(unpack([at("b")], { ...into, scan: clam, scanReportOnly: true }), { code: "ERR_SCAN_MISSING" });
+  const held = new HeldFiles();
+  t.teardown(() => held.close());
+  await t.rejects(verifyAndHold([at("b")], held, { action: "serve", trust: [rule] }), { code: "ERR_SCAN_MISSING" });
+  t.match(await verifyAndHold([at("b")], held, { action: "rehearse", trust: [rule] }), [{}], "a rehearsal is outside");
+  writeFileSync(at("a.ndb"), `Own-a:0:*:${Buffer.from("an evil program").toString("hex")}\n`);
+  makeBundle(at("evil-in"), { files: { "files/a": Buffer.from("this is an evil program") }, keys: both });
+  const finds = clam.replace("own.ndb", "a.ndb");
+  await t.rejects(unpack([at("evil-in")], { ...into, scan: finds }), { code: "ERR_SCAN_FOUND" });
+  t.match(await unpack([at("b")], { ...into, scan: clam }), { complete: true, scan: { result: "clean" } });
 });

@@ -45,6 +45,8 @@ export const TRUST_HINTS: Partial<Record<ErrorCode, string>> = {
   ERR_ATTESTATION_FAILED:
     "do not import it, and ask the packer; if the finding is wrong, have the same key attest a newer scan: airferry attest BUNDLE --type scan --scan COMMAND --key FILE",
   ERR_ATTESTATION_OLD: "scan it again: airferry attest BUNDLE --type scan --scan COMMAND --key FILE",
+  ERR_SCAN_MISSING:
+    "run it with a scanner, and without --scan-report-only: airferry unpack BUNDLE --store DIR --scan COMMAND; docs/scanning.md has commands that work",
   ERR_TIMESTAMP:
     "have a timestamp added: airferry sign BUNDLE --key FILE --timestamp URL; whose count says the trust root: airferry trust rotate DIR --tsa CERT; or name an authority's certificate: --tsa CERT",
   ERR_SERIAL_JUMP:
@@ -214,6 +216,21 @@ function stampProblems(
   if (stamped.problems.length > 0) return stamped.problems;
   const message = `too few timestamps by authorities of the trust root: expected those of ${plural(threshold, "distinct owner")}, each from a time at which they may sign, got ${count}`;
   return [{ code: "ERR_TIMESTAMP", path: "signatures", message }];
+}
+
+/**
+ * Whether whoever takes a bundle in has to scan it, and does not, or would go on whatever is found.
+ * Code: ERR_SCAN_MISSING.
+ * @param scans whether a scanner will look at all content, and stop what it finds
+ */
+export function checkImportScan(
+  { root }: SettledTrust,
+  { stream }: Pick<Inventory, "stream">,
+  scans: boolean,
+): Problem[] {
+  if (scans || root === undefined || ruleFor(root, stream)?.requireImportScan !== true) return [];
+  const message = `stream "${stream}" has to be scanned when it comes in: expected a scanner that stops what it finds, got none`;
+  return [{ code: "ERR_SCAN_MISSING", path: "airferry.json", message }];
 }
 
 /**

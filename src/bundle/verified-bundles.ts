@@ -19,7 +19,7 @@ import { printableName } from "./entry-paths.ts";
 import { type Inventory, NEWER_AIRFERRY } from "./inventory-types.ts";
 import { groupByBundle, readMedia } from "./media.ts";
 import { BOM_NAMES, PIECES_NAME } from "./media-names.ts";
-import { judgeMedia, judgeRules, TRUST_HINTS } from "./trust-rules.ts";
+import { checkImportScan, judgeMedia, judgeRules, TRUST_HINTS } from "./trust-rules.ts";
 import { volumeIndexOf } from "./volume-layout.ts";
 
 /** A bundle whose every byte was good. */
@@ -141,7 +141,8 @@ async function openJob(
   refuse(expired(inventory, now));
   const rules = await judgeRules(trust, judged, { media, contents }, now);
   for (const line of rules.notices) notice(line);
-  refuse(rules.problems);
+  // What is served from a medium comes in as well, and nobody scans it.
+  refuse([...rules.problems, ...(options.action === "serve" ? checkImportScan(trust, inventory, false) : [])]);
   const missing = inventory.volumes.filter((_, index) => contents.copies[index]?.length === 0);
   refuse(missing.map(({ name }) => problem("ERR_BUNDLE_INCOMPLETE", name, `"${name}" is missing`)));
   refuse(needsStore(inventory));

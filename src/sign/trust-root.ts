@@ -59,6 +59,7 @@ const streamSchema = z.strictObject({
   attestations: z.array(name).min(1).max(16).exactOptional(),
   maxScanAgeDays: z.int().min(1).max(MAX_AGE_DAYS).exactOptional(),
   requireTimestamp: z.literal(true).exactOptional(),
+  requireImportScan: z.literal(true).exactOptional(),
 });
 const schema = z.strictObject({
   mediaType: z.literal(TRUST_MEDIA_TYPE),

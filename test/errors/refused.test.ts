@@ -93,7 +93,7 @@ t.test("what is refused says why, and what helps", (t) =>
         writeSignature(at, key, Buffer.from("x"), Buffer.from("3006020101020101", "hex")),
       ),
       message: /cannot trust bundle "b"/,
-      hint: /do not use this bundle; ask the packer for it again/,
+      hint: /do not use it; if another copy is good, it mends this one: airferry repair b --trust site.pub --from COPY/,
     },
     ERR_SIGNATURE_MISSING: {
       cause: bundle("verify", (at) => rmSync(join(at, "signatures"), { recursive: true })),
@@ -300,6 +300,12 @@ t.test("what is refused says why, and what helps", (t) =>
       },
       message: /cannot use need file "need\.json"/,
       hint: /have the far side write it again: airferry unpack BUNDLE/,
+    },
+    ERR_SCAN_MISSING: {
+      cause: byRoot({ streams: { test: { requireImportScan: true } } }),
+      message:
+        /stream "test" has to be scanned when it comes in: expected a scanner that stops what it finds, got none/,
+      hint: /without --scan-report-only: airferry unpack BUNDLE --store DIR --scan COMMAND/,
     },
     ERR_TIMESTAMP: {
       cause: async (dir, run) => {

@@ -89,7 +89,7 @@ export const trustCommand: Register = (program, run) => {
     .addOption(
       new Option(
         "--stream <rule>",
-        "NAME, or * for all others, and its rule: NAME:audience=SITE,max-age=90d,max-jump=20,attest=scan,attest=provenance,max-scan-age=30d,timestamp=yes (repeatable)",
+        "NAME, or * for all others, and its rule: NAME:audience=SITE,max-age=90d,max-jump=20,attest=scan,attest=provenance,max-scan-age=30d,import-scan=yes,timestamp=yes (repeatable)",
       ).argParser((value: string, previous?: [string, StreamRule][]) => [...(previous ?? []), ruleOf(value)]),
     )
     .option(
@@ -230,6 +230,7 @@ function ruleText({ audience, maxAgeDays, maxSerialJump, attestations, maxScanAg
     ...(maxSerialJump === undefined ? [] : [`serials at most ${maxSerialJump} apart`]),
     ...(attestations === undefined ? [] : [`attested by ${attestations.join(", ")}`]),
     ...(rule.requireTimestamp === true ? ["stamped by an authority"] : []),
+    ...(rule.requireImportScan === true ? ["scanned at import"] : []),
     ...(maxScanAgeDays === undefined ? [] : [`scans at most ${plural(maxScanAgeDays, "day")} old`]),
   ];
   return parts.join(", ");
@@ -290,13 +291,14 @@ function ruleOf(value: string): [string, StreamRule] {
     const days = key === "max-age" || key === "max-scan-age" ? daysOf(of) : undefined;
     if (key === "audience") rule.audience = of;
     else if (key === "timestamp" && of === "yes") rule.requireTimestamp = true;
+    else if (key === "import-scan" && of === "yes") rule.requireImportScan = true;
     else if (key === "attest") rule.attestations = [...(rule.attestations ?? []), of];
     else if (key === "max-jump" && /^[1-9]\d{0,8}$/.test(of)) rule.maxSerialJump = Number(of);
     else if (days !== undefined && key === "max-age") rule.maxAgeDays = days;
     else if (days !== undefined) rule.maxScanAgeDays = days;
     else
       throw new InvalidArgumentError(
-        "must have of audience=SITE, max-age=90d, max-jump=20, attest=scan, attest=provenance, max-scan-age=30d and timestamp=yes what applies.",
+        "must have of audience=SITE, max-age=90d, max-jump=20, attest=scan, attest=provenance, max-scan-age=30d, import-scan=yes and timestamp=yes what applies.",
       );
   }
   return [name, rule];
