@@ -22,6 +22,7 @@ import { noBundle, openBundleStream, STREAM_ARGUMENT } from "./bundle/open-strea
 import type { Recipe, RecipeSource } from "./bundle/recipe-list.ts";
 import type { ScanReport } from "./bundle/scan-report.ts";
 import { frameEnd, frameStart, type PlacedEntry } from "./bundle/steps.ts";
+import { isTextInStream } from "./bundle/stream-form.ts";
 import { parseSums } from "./bundle/sums.ts";
 import { checkImportScan, checkSerialJump, judgeMedia, judgeRules, TRUST_HINTS } from "./bundle/trust-rules.ts";
 import { piecesOf, volumeIndexOf, volumeName } from "./bundle/volume-layout.ts";
@@ -243,16 +244,19 @@ async function unpackBundle(
   const { contents, inventoryBytes } = read;
   // A truncated copy is ignored if there is another of its volume; else the volume counts as missing.
   const isShort = (it: Problem) => it.code === "ERR_SIZE_MISMATCH" && volumeIndexOf(it.path) !== undefined;
+  // Of a stream, texts may be lost.
+  const isText = (it: Problem) => it.code === "ERR_BUNDLE_INCOMPLETE" && isTextInStream(it.path);
+  const found = streamed === undefined ? read.problems : read.problems.filter((it) => !isText(it));
   refuse(
     folders,
-    read.problems.filter((it) => !isShort(it)),
+    found.filter((it) => !isShort(it)),
   );
-  const damaged = read.problems.filter((it) => !hasCopy(contents, it.path));
+  const damaged = found.filter((it) => !hasCopy(contents, it.path));
   if (contents === undefined || inventoryBytes === undefined)
     throw new Error("a bundle without contents has no problem");
   const { stream, epoch, serial } = contents.inventory;
   facts.bundle = { stream, epoch, serial, ...facts.bundle };
-  for (const it of read.problems) {
+  for (const it of found) {
     const instead = damaged.includes(it) ? "keeping what the other volumes hold" : "reading another copy instead";
     options.notice?.(`${it.message}; ${instead}`);
   }

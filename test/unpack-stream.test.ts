@@ -4,7 +4,7 @@ import { join } from "node:path";
 import t from "tap";
 import { readNeed } from "../src/receipt/need-file.ts";
 import { unpack, unpackStream } from "../src/unpack.ts";
-import { verify } from "../src/verify.ts";
+import { verify, verifyStream } from "../src/verify.ts";
 import { makeBundle, makeKey, noise, sampleFiles } from "./fixtures/bundle-maker.ts";
 import { seeded } from "./fixtures/seeded.ts";
 import { changed, doubled, dropped, headerAt, streamOf, withStream } from "./fixtures/streams.ts";
@@ -115,6 +115,23 @@ t.test("a fault in headers costs nothing, and one in the list of files nothing e
     t.match(await take(bytes, store), [{ complete: true }], name);
     t.equal(await holds(store, files), true, name);
   }
+});
+
+t.test("texts that are lost keep nothing from being taken, but verify names them", async (t) => {
+  const name = headerAt(whole, "ENTRIES.sha256") + 520;
+  const bytes = changed(changed(whole, name), headerAt(whole, "ENTRIES.sha256", 1) + 520);
+  const store = fresh("store");
+  const notes: string[] = [];
+  t.match(await take(bytes, store, { notice: (it) => notes.push(it) }), [{ complete: true }]);
+  t.match(notes, [/^ENTRIES.sha256 did not come whole: going on without$/]);
+  const checked = (it: Buffer) => withStream(join(root, "stream"), it, (fd) => verifyStream({ trust }, fd));
+  t.match(await checked(bytes), [{ ok: false, problems: [{ path: "ENTRIES.sha256" }] }]);
+  t.match(await checked(whole), [{ ok: true, problems: [] }]);
+  const pieces = changed(changed(whole, headerAt(whole, "data.pieces") + 520), headerAt(whole, "data.pieces", 1) + 520);
+  await t.rejects(take(pieces, store), { code: "ERR_BUNDLE_INCOMPLETE", message: /data\.pieces/ });
+  t.match(await checked(dropped(whole, largeAt(MIB), 1400)), [
+    { ok: false, problems: [{ code: "ERR_DIGEST_MISMATCH", path: /^data\.tar/ }], volumes: { missing: [] } },
+  ]);
 });
 
 t.test("of a stream that ends early the rest is listed, and comes from a second one or a folder", async (t) => {

@@ -18,6 +18,7 @@ import {
   BLOCK_BYTES,
   HEADER_MARK,
   HEADER_MARK_AT,
+  isTextInStream,
   isTrustName,
   parseMember,
   partOf,
@@ -283,10 +284,14 @@ export class BundleStream {
         if (await this.#spool(member, join(dir, member.name), expected)) missing.delete(member.name);
         continue;
       }
-      if (volumeIndexOf(member.name) !== undefined && !isTold) {
-        isTold = true;
+      if (volumeIndexOf(member.name) !== undefined) {
         const names = [...missing.keys()].slice(0, 5).join(", ");
-        this.#notice(`${names} did not come whole: all else passes by until it comes again`);
+        if ([...missing.keys()].every(isTextInStream)) {
+          this.#notice(`${names} did not come whole: going on without`);
+          return this.#window.seek(this.#window.position - BLOCK_BYTES);
+        }
+        if (!isTold) this.#notice(`${names} did not come whole: all else passes by until it comes again`);
+        isTold = true;
       }
       await this.#skip(paddedSize(member.size));
     }

@@ -3,7 +3,19 @@
  * believed. docs/format.md, "A bundle in a stream".
  */
 import type { BundleIdentity } from "./bundle-identity.ts";
-import { isSpareName, isSpreadName, SIGNATURES_NAME, SUMS_NAME } from "./media-names.ts";
+import {
+  COPIES_NAME,
+  ENTRIES_NAME,
+  FORMAT_NAME,
+  isSpareName,
+  isSpreadName,
+  LOCK_NAME,
+  MANIFEST_NAME,
+  SIGNATURES_NAME,
+  SUMS_NAME,
+  TRUSTED_ROOT_NAME,
+  VERIFY_NAME,
+} from "./media-names.ts";
 import { headerBytes } from "./tar-layout.ts";
 import { volumeIndexOf } from "./volume-layout.ts";
 
@@ -61,6 +73,13 @@ type Part = "head" | "content" | "programs";
 export function partOf(name: string): Part {
   if (name.startsWith("bin/")) return "programs";
   return isSpreadName(name) ? "content" : "head";
+}
+
+const TEXTS = [COPIES_NAME, ENTRIES_NAME, FORMAT_NAME, LOCK_NAME, MANIFEST_NAME, TRUSTED_ROOT_NAME, VERIFY_NAME];
+
+/** Whether a listed small file is only for people and stock tools: a bundle is taken from a stream without it. */
+export function isTextInStream(name: string): boolean {
+  return TEXTS.includes(name) || name.startsWith("airferry-v1.");
 }
 
 /** Whether a listed file is needed to follow a trust root: it comes before the other small ones. */
