@@ -196,7 +196,7 @@ export async function exportTree(options: ExportTreeOptions): Promise<WrittenTre
   const { dir, store: storeDir, stream, isos = "extract", link = false, recheck = false, progress } = options;
   if (/^[a-z][a-z0-9+.-]*:\/\//i.test(dir)) {
     throw new AirferryError("ERR_USAGE", `cannot write a tree to "${dir}": only to a folder`, {
-      hint: `airferry export tree ./tree --store ${shellWord(storeDir)}, and copy its tree/ and registry/ from there`,
+      hint: `airferry export tree ./tree --store ${shellWord(storeDir)}`,
     });
   }
   const base = options.base === undefined ? undefined : treeBase(options.base);

@@ -9,7 +9,7 @@
  */
 import { AirferryError } from "../errors.ts";
 import { type Digest, hexOf, isDigest } from "../io/digest.ts";
-import { eachLimited } from "../io/limit.ts";
+import { eachLimited, throwIfAborted } from "../io/limit.ts";
 import { configFiles } from "../render/config-files.ts";
 import { encodePath } from "../server/pages/entry-tree.ts";
 import type { SilentSite } from "../server/process/silent-site.ts";
@@ -225,6 +225,7 @@ class Composer {
     const paths = below.map((it) => `${it.slice(folder.length)}/`);
     const history = await this.#releaseNames(stream);
     for (const path of ["", "registry", "releases/", ...history.map((it) => `releases/${it}`), ...paths]) {
+      throwIfAborted();
       const { status, headers, body } = await site.ask(`${rootOf(stream)}/${encodePath(path)}`);
       if (status !== 200 || headers.get("content-type")?.startsWith("text/html") !== true) continue;
       this.#policies.page ??= headers.get("content-security-policy") ?? "";
@@ -238,6 +239,7 @@ class Composer {
   }
 
   async #addDocument(stream: string | undefined, path: string): Promise<void> {
+    throwIfAborted();
     const { listing, site, pool } = this.#options;
     const { status, headers, body } = await site.ask(`${rootOf(stream)}/${encodePath(path)}`);
     if (status !== 200) return;

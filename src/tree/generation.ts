@@ -279,7 +279,10 @@ async function refuseInside(root: string, store: string): Promise<void> {
   if (!isIn(tree, other) && !isIn(other, tree)) {
     const found = await lstat(root).catch(() => undefined);
     if (found !== undefined && !lstatSync(tree).isDirectory())
-      throw new AirferryError("ERR_USAGE", `cannot write a tree into "${root}": it is not a folder`, { path: root });
+      throw new AirferryError("ERR_USAGE", `cannot write a tree into "${root}": it is not a folder`, {
+        path: root,
+        hint: "give a new or empty folder",
+      });
     return;
   }
   throw new AirferryError(

@@ -6,6 +6,7 @@ import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { exportTree } from "../../src/export.ts";
+import { chartPackage } from "../fixtures/charts.ts";
 import { needs } from "../fixtures/clients.ts";
 import { runClient, startContainerd } from "../fixtures/container-clients.ts";
 import { EL_DVD_TOOLS, makeElDvd } from "../fixtures/el-dvd.ts";
@@ -148,6 +149,18 @@ t.test("under stock web servers", { timeout: 300_000 }, async (t) => {
   const app = images.index(parts);
   const left = images.image("linux/s390x", [{ "etc/motd": "left out\n" }]);
   const part = images.index([...parts, left]);
+  const chart = images.manifest(
+    {
+      config: images.blob(Buffer.from('{"name":"web","version":"1.0.0"}'), "application/vnd.cncf.helm.config.v1+json"),
+      layers: [
+        images.blob(
+          chartPackage("web", { "Chart.yaml": "apiVersion: v2\nname: web\nversion: 1.0.0\n" }),
+          "application/vnd.cncf.helm.chart.content.v1.tar+gzip",
+        ),
+      ],
+    },
+    "application/vnd.oci.image.manifest.v1+json",
+  );
   const docker = images.image("linux/amd64", [{ "etc/motd": "docker\n" }], true);
   const signature = images.referrer(app, "application/vnd.example.signature", Buffer.from("signed"));
   const keys = { "keys/base.asc": rpmTree.key, "keys/RPM-GPG-KEY-el": readFileSync(dvd.key.file) };
@@ -181,6 +194,7 @@ t.test("under stock web servers", { timeout: 300_000 }, async (t) => {
           attached: 1,
         }),
         images.catalogImage(HUB, redis),
+        images.catalogImage("quay.io/charts/web:1.0.0", chart),
         images.catalogImage("quay.io/lab/part:1", part, {
           manifests: [...parts, left].map((it) => it.digest),
           platforms: ["linux/amd64", "linux/arm64"],
@@ -326,6 +340,10 @@ async function clients(t: Test, dir: string, url: string): Promise<void> {
     );
     const tree = await ran("oras", "discover", "--plain-http", `${host}/quay.io/lab/app:v1`);
     t.match(tree, /vnd\.example\.signature/);
+  }
+  if (needs(t, "helm")) {
+    const chart = `oci://${host}/quay.io/charts/web`;
+    await ran("helm", "pull", chart, "--version", "1.0.0", "--plain-http", "--destination", work);
   }
   if (needs(t, "skopeo")) {
     const part = (tag: string) => ["--all", "--src-tls-verify=false", `docker://${host}/lab/part:${tag}`];
