@@ -4,6 +4,7 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statS
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { digestOf, hexOf } from "../src/io/digest.ts";
+import { serve } from "../src/serve.ts";
 import { flip } from "./fixtures/bundle-tamper.ts";
 import { needs } from "./fixtures/clients.ts";
 import { makePointRelease } from "./fixtures/point-release.ts";
@@ -64,6 +65,10 @@ t.test("a point release", async (t) => {
       execFileSync("xorriso", ["-indev", blob, "-find", "/Packages", "-name", "p00033-2.rpm"], { stdio: "pipe" }),
       /p00033-2/,
     );
+    const serving = await serve({ store: join(sides.dir, "st"), listen: "127.0.0.1:0", graceMs: 100, workers: 1 });
+    const inside = await fetch(`${serving.urls.at(-1)}/isos/dvd/Packages/p00033-2.rpm`);
+    t.ok(Buffer.from(await inside.arrayBuffer()).equals(readFileSync(join(releases, "tree/Packages/p00033-2.rpm"))));
+    await serving.close();
     await sides.run(["status", "--store", "st", "--check"]);
     t.match(JSON.parse((await sides.unpack(second, 0, "--json")).stdout), { already: true });
     const pruned = await sides.run(["prune", "--store", "st", "--keep", "1", "--json"]);
@@ -181,8 +186,19 @@ t.test("packages of a repository, and what the bundle carries anyway, are source
     entries.find((it) => it.path === "isos/dvd.iso"),
     { from: "recipe" },
   );
+  // A package that rotted in the store is found while the ISO is built of it, and asked for as well.
+  const iso = readFileSync(join(sides.dir, "x.iso"));
+  flip(blobOf(sides, rpm), 2_000_000);
+  const refused = await sides.unpack(second, 3);
+  t.match(refused.stderr, /is damaged, so "isos\/dvd\.iso" cannot be built of it/);
+  t.match(refused.stderr, /it needs 2 files that this store does not have/);
+  await sides.unpack(second, 5, "--need", "need.json");
+  const { blobs } = JSON.parse(readFileSync(join(sides.dir, "need.json"), "utf8"));
+  t.same(new Set(blobs.map((it: { digest: string }) => it.digest)), new Set([digestOf(rpm), digestOf(iso)]));
+  // Mended, the same bundle is complete.
+  await sides.run(["fsck", "--store", "st", "--repair-from", "out/test-000001", "--trust", "site.pub"]);
   await sides.unpack(second);
-  t.ok(existsSync(blobOf(sides, readFileSync(join(sides.dir, "x.iso")))));
+  t.ok(readFileSync(blobOf(sides, iso)).equals(iso));
   await sides.run(["status", "--store", "st", "--check"]);
 
   // Little is saved: it is carried whole, without a recipe.

@@ -9,6 +9,7 @@ const PARTS: Record<string, () => Promise<() => Promise<Row[]>>> = {
   pieces: async () => (await import("./pieces.ts")).benchPieces,
   small: async () => (await import("./small.ts")).benchSmall,
   delta: async () => (await import("./delta.ts")).benchDelta,
+  "delta-iso": async () => (await import("./delta-iso.ts")).benchDeltaIso,
   serve: async () => (await import("./serve.ts")).benchServe,
   bucket: async () => (await import("./bucket.ts")).benchBucket,
   origins: async () => (await import("./origins.ts")).benchOrigins,
