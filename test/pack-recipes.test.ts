@@ -4,7 +4,6 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statS
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { digestOf, hexOf } from "../src/io/digest.ts";
-import { serve } from "../src/serve.ts";
 import { flip } from "./fixtures/bundle-tamper.ts";
 import { needs } from "./fixtures/clients.ts";
 import { makePointRelease } from "./fixtures/point-release.ts";
@@ -65,12 +64,14 @@ t.test("a point release", async (t) => {
       execFileSync("xorriso", ["-indev", blob, "-find", "/Packages", "-name", "p00033-2.rpm"], { stdio: "pipe" }),
       /p00033-2/,
     );
-    const serving = await serve({ store: join(sides.dir, "st"), listen: "127.0.0.1:0", graceMs: 100, workers: 1 });
-    const inside = await fetch(`${serving.urls.at(-1)}/isos/dvd/Packages/p00033-2.rpm`);
-    t.ok(Buffer.from(await inside.arrayBuffer()).equals(readFileSync(join(releases, "tree/Packages/p00033-2.rpm"))));
-    await serving.close();
+    const inside = await sides.served("/isos/dvd/Packages/p00033-2.rpm");
+    t.ok(inside.equals(readFileSync(join(releases, "tree/Packages/p00033-2.rpm"))), "its files are served");
     await sides.run(["status", "--store", "st", "--check"]);
     t.match(JSON.parse((await sides.unpack(second, 0, "--json")).stdout), { already: true });
+    flip(blob, 30_000_000);
+    await sides.run(["fsck", "--store", "st"], 3);
+    await sides.unpack(second);
+    t.ok(readFileSync(blob).equals(next), "unpacked again, it is built again where it was damaged");
     const pruned = await sides.run(["prune", "--store", "st", "--keep", "1", "--json"]);
     t.match(JSON.parse(pruned.stdout), { releases: ["test/000001"] }, "what it was built of is free to go");
     t.match(JSON.parse((await sides.run(["fsck", "--store", "st", "--json"])).stdout), { ok: true, releases: 1 });
