@@ -1,6 +1,3 @@
-/** `export tree`: what is written, written again, killed, refused. How web servers answer from it is in test/interop/static-tree.test.ts. */
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import {
   chmodSync,
   existsSync,
@@ -16,18 +13,18 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import t, { type Test } from "tap";
 import { exportTree } from "../src/export.ts";
 import { digestOf } from "../src/io/digest.ts";
 import { takeLock } from "../src/io/process-lock.ts";
 import { noise } from "./fixtures/bundle-maker.ts";
+import { needs } from "./fixtures/clients.ts";
+import { runClient } from "./fixtures/container-clients.ts";
 import { airferry } from "./fixtures/host.ts";
 import { TestImages } from "./fixtures/images.ts";
 import { directory, dots, makeIso, NM, PX, SECTOR, SL } from "./fixtures/iso-maker.ts";
 import { unpackPageStream } from "./fixtures/page-store.ts";
-import { CHECKOUT, commandEnvironment, scratch } from "./fixtures/program.ts";
-import { seeded } from "./fixtures/seeded.ts";
+import { scratch } from "./fixtures/program.ts";
 import { createTestStore, type TestRelease, type TestStore } from "./fixtures/store-reader.ts";
 
 const BASE = "http://mirror.example.com";
@@ -80,6 +77,15 @@ function linkIso(): Buffer {
       [22, Buffer.from("inside\n")],
     ]),
   );
+}
+
+/** A key and a certificate of its own in PEM files. */
+async function makeCertificate(dir: string): Promise<{ key: string; cert: string }> {
+  const [key, cert] = [join(dir, "server.key"), join(dir, "server.crt")];
+  const made = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=x"];
+  const { status, out } = await runClient("openssl", [...made, "-keyout", key, "-out", cert]);
+  if (status !== 0) throw new Error(out);
+  return { key, cert };
 }
 
 const release = (serial: number, content: TestRelease["content"]): TestRelease => ({
@@ -281,6 +287,41 @@ t.test("what is refused before anything is written", async (t) => {
   t.strictSame(readdirSync(dir).sort(), ["file", "link", "other", "store"], "nothing was made");
 });
 
+t.test("configuration for any address, and a folder with spaces, is one that both servers take", async (t) => {
+  if (!needs(t, "nginx", "apache2")) return;
+  const { dir, write } = await bench(t, release(1, { "files/x": "x" }));
+  const { key, cert } = await makeCertificate(dir);
+  for (const base of ["http://[::1]:58080", "https://mirror.example.com:58443", "http://a-b.example"]) {
+    const tree = join(dir, "a tree");
+    await write({ dir: tree, base, ca: cert });
+    const own = (server: string) => {
+      const file = join(dir, `${server}.conf`);
+      const text = readFileSync(join(tree, `current/${server}/airferry.conf`), "utf8");
+      // Ports that anybody may open, and the certificate that a site puts there.
+      const ported = text.replace(/(listen (?:\[::\]:)?|Listen |\*:)80\b/g, "$158081");
+      writeFileSync(file, ported.replace(/"[^"]*server\.crt"/, `"${cert}"`).replace(/"[^"]*server\.key"/, `"${key}"`));
+      return file;
+    };
+    const nginx = join(dir, "main.conf");
+    writeFileSync(
+      nginx,
+      `pid ${dir}/pid; error_log stderr; events {}\nhttp { access_log off; include ${own("nginx")}; }\n`,
+    );
+    const apache = join(dir, "httpd.conf");
+    const modules = ["mpm_event", "authz_core", "mime", "rewrite", "headers", "dir", "env", "socache_shmcb", "ssl"];
+    const load = modules.map((it) => `LoadModule ${it}_module /usr/lib/apache2/modules/mod_${it}.so\n`).join("");
+    const paths = `ServerRoot ${dir}\nPidFile ${dir}/pid\nDefaultRuntimeDir ${dir}\nErrorLog /dev/stderr\n`;
+    writeFileSync(apache, `${paths}${load}TypesConfig /dev/null\nInclude ${own("apache")}\n`);
+    for (const [name, args] of [
+      ["nginx", ["-t", "-p", dir, "-c", nginx]],
+      ["apache2", ["-t", "-f", apache]],
+    ] as const) {
+      const { status, out } = await runClient(name, args);
+      t.equal(status, 0, `${name}, ${base}: ${out}`);
+    }
+  }
+});
+
 t.test("one at a time", async (t) => {
   const { tree, write } = await bench(t, release(1, { "files/x": "x" }));
   await write();
@@ -302,66 +343,6 @@ t.test("after a power loss nothing in the pool is taken for granted", async (t) 
   writeFileSync(join(tree, "unsynced"), "another-boot");
   t.ok((await write()).changed);
   t.equal(read("tree/files/x"), noise(3000, 1).toString("utf8"));
-});
-
-t.test("killed at any instant, a tree is the one before or the next, and a rerun finishes it", async (t) => {
-  const dir = scratch(t, "af-tree-killed");
-  const random = seeded(18);
-  const stores = await Promise.all(
-    [1, 2].map(async (serial) => {
-      mkdirSync(join(dir, String(serial)));
-      const files = Object.fromEntries(
-        Array.from({ length: 150 }, (_, at) => [`files/f${at}`, noise(20_000, at % 3 === 0 ? at : at * 10 + serial)]),
-      );
-      return unpackPageStream(join(dir, String(serial)), { stream: "a", serial, packages: [], files });
-    }),
-  );
-  const tree = join(dir, "tree");
-  const start = (store: string) =>
-    spawn(CHECKOUT[0], [...CHECKOUT.slice(1), "export", "tree", tree, "--store", store, "--base", BASE], {
-      env: commandEnvironment(dir),
-      stdio: "ignore",
-    });
-  const isWhole = (): string => {
-    const serial = /"serial": (\d)/.exec(readFileSync(join(tree, "current/tree/index.json"), "utf8"))?.[1] ?? "";
-    for (let at = 0; at < 150; at++) {
-      const expected = noise(20_000, at % 3 === 0 ? at : at * 10 + Number(serial));
-      if (!readFileSync(join(tree, `current/tree/files/f${at}`)).equals(expected)) return `f${at} of ${serial}`;
-    }
-    return "whole";
-  };
-  const first = performance.now();
-  await once(start(stores[0] as string), "exit");
-  const spanMs = performance.now() - first;
-  let killed = 0;
-  for (let at = 0; at < 8; at++) {
-    // Every other release: what is killed here has something to write.
-    const child = start(stores[(at + 1) % 2] as string);
-    const gone = once(child, "exit");
-    await sleep(spanMs * (0.35 + (0.65 * random(1000)) / 1000));
-    if (child.kill("SIGKILL")) killed++;
-    await gone;
-    t.equal(isWhole(), "whole");
-  }
-  t.ok(killed > 2, `${killed} were killed`);
-  const { status, stderr } = await airferry(dir, [
-    "export",
-    "tree",
-    tree,
-    "--store",
-    stores[1] as string,
-    "--base",
-    BASE,
-    "--recheck",
-  ]);
-  t.equal(status, 0, stderr);
-  t.equal(isWhole(), "whole");
-  t.equal(generations(tree).length, 2);
-  t.strictSame(readdirSync(join(tree, "pool/new")), []);
-  t.strictSame(
-    readdirSync(tree).filter((it) => it.startsWith(".")),
-    [],
-  );
 });
 
 t.test("as a command", async (t) => {

@@ -42,8 +42,7 @@ function hostFile({ dir, base }: WebSite): string {
 # Take the next line out where this port is listened on already.
 Listen ${port}
 <VirtualHost *:${port}>
-  ServerName ${host}
-${tls ? '  # The certificate is yours to make and to name:\n  SSLEngine on\n  SSLCertificateFile "/etc/ssl/airferry/server.crt"\n  SSLCertificateKeyFile "/etc/ssl/airferry/server.key"\n' : ""}  Include "${dir}/current/apache/site.conf"
+${host.startsWith("[") ? "" : `  ServerName ${host}\n`}${tls ? '  # The certificate is yours to make and to name:\n  SSLEngine on\n  SSLCertificateFile "/etc/ssl/airferry/server.crt"\n  SSLCertificateKeyFile "/etc/ssl/airferry/server.key"\n' : ""}  Include "${dir}/current/apache/site.conf"
 </VirtualHost>
 `;
 }

@@ -1,4 +1,5 @@
 /** The files of a generation that people read: what is here, how it is served, and how images are mounted. */
+import { shellWord } from "../io/shell.ts";
 import { apacheFiles } from "./apache-files.ts";
 import { mountName } from "./compose.ts";
 import { poolPath } from "./content-pool.ts";
@@ -16,23 +17,24 @@ export function webConfig(site: WebSite, generation: string): ReadonlyMap<string
 }
 
 function readme({ dir, base, mounts }: WebSite): string {
+  const next = shellWord(`${dir}/next`);
   const parts = [
     `This folder was written by airferry export tree. Its next run changes it: add nothing, and change nothing here.
 What it serves: ${dir}/current/tree, and ${dir}/current/registry below /v2/. Nothing else here is for clients.`,
     base === undefined
       ? "It was written without --base URL: it has no rendered configuration (/config/)."
       : `It is to be served at ${base}: rendered configuration has this address.`,
-    `nginx:   include ${dir}/current/nginx/airferry.conf in http { }, or maps.conf there and locations.conf in a server
+    `nginx:   include ${shellWord(`${dir}/current/nginx/airferry.conf`)} in http { }, or maps.conf there and locations.conf in a server
          { } of yours. Reload nginx after each export.`,
-    `Apache:  include ${dir}/current/apache/airferry.conf, or site.conf in a <VirtualHost> of yours. Modules: rewrite,
+    `Apache:  include ${shellWord(`${dir}/current/apache/airferry.conf`)}, or site.conf in a <VirtualHost> of yours. Modules: rewrite,
          headers, mime, dir, authz_core. No reload.`,
     `Other servers, such as S3 websites, need the media type of each manifest: those are the endings in registry/.`,
     ...(mounts.length === 0
       ? []
       : [
-          `ISOs:    append ${dir}/current/fstab to /etc/fstab and run mount -a. After an export with another ISO do it again.`,
+          `ISOs:    append ${shellWord(`${dir}/current/fstab`)} to /etc/fstab and run mount -a. After an export with another ISO do it again.`,
         ]),
-    `Going back: ln -s generations/NUMBER ${dir}/next && mv -T ${dir}/next ${dir}/current`,
+    `Going back: ln -s generations/NUMBER ${next} && mv -T ${next} ${shellWord(`${dir}/current`)}`,
   ];
   return `${parts.join("\n\n")}\n`;
 }
