@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, openSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { readNeed } from "../src/receipt/need-file.ts";
@@ -143,6 +143,21 @@ t.test("of a stream that ends early the rest is listed, and comes from a second 
     t.equal(need.blobs.length, report?.lost?.files);
     const later = end === largeAt(2 * MIB) ? await unpack([bundle], { trust, store }) : (await take(whole, store))[0];
     t.match(later, { complete: true });
+    t.equal(await holds(store, files), true);
+  }
+});
+
+t.test("what an earlier run left is checked, whatever it says of itself", async (t) => {
+  for (const isNoted of [true, false]) {
+    const store = fresh("store");
+    await take(changed(whole, largeAt(MIB + 9)), store);
+    const parts = join(store, "incoming", readdirSync(join(store, "incoming"))[0] ?? "", "parts");
+    const [file = ""] = readdirSync(parts).filter((it) => it.endsWith(".pieces"));
+    writeFileSync(join(parts, file), changed(readFileSync(join(parts, file)), 5));
+    if (!isNoted) rmSync(join(parts, `${file}.good`));
+    const [again] = await take(whole, store);
+    t.equal(again?.complete, !isNoted, "its own digest decides");
+    if (isNoted) t.match(await take(whole, store), [{ complete: true }]);
     t.equal(await holds(store, files), true);
   }
 });

@@ -12,12 +12,14 @@ import { add, held, type Kind, type Outcome } from "./kind.ts";
 import { Lab } from "./lab.ts";
 import { MEDIA_KINDS } from "./media.ts";
 import { POWER_KINDS } from "./power.ts";
+import { STREAM_KINDS } from "./streams.ts";
 
 const ALL: readonly Kind[] = [
   ...KILL_KINDS,
   ...POWER_KINDS,
   ...DISK_KINDS,
   ...MEDIA_KINDS,
+  ...STREAM_KINDS,
   ...CLOCK_KINDS,
   ...CLIENT_KINDS,
 ];

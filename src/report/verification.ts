@@ -47,7 +47,8 @@ export function verificationOf(report: VerifyReport, { folders, begun, notices, 
     ended: seconds(ended ?? new Date()),
     host: hostname(),
     tool: TOOL,
-    media: folders.map((it) => resolve(it)),
+    // Standard input is no folder.
+    media: folders.map((it) => (it === "-" ? it : resolve(it))),
     bundle: { digest, stream, serial, created, entries, fromStore, fromRecipe, volumes, parity, scan, attestations },
     timestamps,
     keys: report.trusted.map(({ keyid, file }) => ({
