@@ -2,6 +2,7 @@
  * What `export tree` writes, under stock nginx and stock Apache: every answer that a server gives is the same there, and
  * dnf, zypper, curl, skopeo, podman, oras, containerd and helm work as they do with `serve`.
  */
+import { createHash } from "node:crypto";
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
@@ -16,7 +17,7 @@ import { scratch } from "../fixtures/program.ts";
 import { dnf } from "../fixtures/rpm-carry.ts";
 import { buildRpmTree } from "../fixtures/rpm-tree.ts";
 import { startServer } from "../fixtures/serving.ts";
-import type { TestRelease } from "../fixtures/store-reader.ts";
+import { createTestStore, type TestRelease } from "../fixtures/store-reader.ts";
 import { apacheOver, nginxOver, type WebServer } from "../fixtures/web-servers.ts";
 
 const HUB = "docker.io/library/redis:7";
@@ -262,6 +263,44 @@ t.test("under stock web servers", { timeout: 300_000 }, async (t) => {
     const server = await apacheOver(t, join(dir, "apache"), tree, port);
     await check(t, server, base);
   });
+});
+
+t.test("a switch under running servers", { timeout: 120_000 }, async (t) => {
+  if (!needs(t, "nginx", "apache2")) return;
+  const dir = scratch(t, "af-switch");
+  chmodSync(dir, 0o755);
+  const store = createTestStore(join(dir, "store"));
+  const images = new TestImages();
+  const put = async (serial: number) => {
+    const image = images.image("linux/amd64", [{ "etc/motd": `serial ${serial}\n` }]);
+    const catalog = { images: [images.catalogImage("quay.io/lab/app:v1", image)] };
+    await store.put({ stream: "a", serial, content: { ...images.content(), "files/x": `x${serial}` }, catalog });
+    return image.digest;
+  };
+  const [tree, port] = [join(dir, "written"), await freePort()];
+  const url = `http://127.0.0.1:${port}`;
+  const write = () => exportTree({ dir: tree, store: store.dir, base: url, openStore: async () => store });
+  const tag = () => get(`${url}/v2/lab/app/manifests/v1`);
+  await put(1);
+  await write();
+  const nginx = await nginxOver(t, join(dir, "nginx"), tree, port);
+  const before = await fetch(`${url}/files/x`);
+  const second = await put(2);
+  await write();
+  t.equal((await get(`${url}/files/x`)).body.toString(), "x2", "at once");
+  const stale = { "if-none-match": before.headers.get("etag") ?? "" };
+  t.equal((await get(`${url}/files/x`, stale)).status, 200, "another ETag, although size and second are the same");
+  const moved = await tag();
+  t.equal(`sha256:${createHash("sha256").update(moved.body).digest("hex")}`, second, "the tag leads to the new image");
+  t.equal(moved.digest, null, "and never has the digest of the old one");
+  await nginx.reload();
+  t.equal((await tag()).digest, second, "after a reload it has its own");
+  await nginx.stop();
+  await apacheOver(t, join(dir, "apache"), tree, port);
+  t.equal((await tag()).digest, second);
+  const third = await put(3);
+  await write();
+  t.equal((await tag()).digest, third, "Apache needs no reload");
 });
 
 let round = 0;
