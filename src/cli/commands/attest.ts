@@ -35,7 +35,7 @@ export const attestCommand: Register = (program, run) => {
     .option("--signer-key <file>", "public key of --signer")
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry attest /mnt/usb/rocky-9-000001 --type scan --key scan.key --scan 'clamscan -r --infected --no-summary --alert-exceeds-max=yes'\n  airferry attest bundles/rocky-9-000001 --type scan --predicate scan-result.json --key scan.key\n  airferry attest bundles/rocky-9-000001 --type provenance --key site.key\n\nPassphrase: AIRFERRY_PASSWORD, else COSIGN_PASSWORD, else a prompt.\nExit status: 0 done, 1 failed, 2 usage, 3 the bundle is not as it says, or the scanner found something (which is attested).",
+      "\nExamples:\n  airferry attest /mnt/usb/rocky-9-000001 --type scan --key scan.key --scan 'clamscan -r --infected'\n  airferry attest bundles/rocky-9-000001 --type scan --predicate scan-result.json --key scan.key\n  airferry attest bundles/rocky-9-000001 --type provenance --key site.key\n\nPassphrase: AIRFERRY_PASSWORD, else COSIGN_PASSWORD, else a prompt.\nExit status: 0 done, 1 failed, 2 usage, 3 the bundle is not as it says, or the scanner found something (which is attested).",
     )
     .action((bundle: string, flags: AttestFlags, command) =>
       run(command.opts(), async (output) => {
