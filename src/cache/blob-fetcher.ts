@@ -24,6 +24,8 @@ const WRITES = 3;
 const MAX_REQUESTS = 12;
 /** Waits before a request is tried again. */
 const PAUSES_MS = [50, 150, 400, 800];
+/** A request that took longer to fail is not tried again: clients wait. */
+const PATIENCE_MS = 2000;
 const MAX_KNOWN = 4096;
 const MAX_BLOB_BYTES = 2 ** 46;
 
@@ -250,12 +252,14 @@ export class BlobFetcher {
     try {
       for (let attempt = 0; ; attempt++) {
         this.#health.check();
+        const started = performance.now();
         try {
           return await request();
         } catch (error) {
           const pause = PAUSES_MS[attempt];
           const isBucket = error instanceof AirferryError && error.code === "ERR_OBJECT_STORAGE";
-          if (isBucket && pause !== undefined) {
+          const isQuick = performance.now() - started < PATIENCE_MS;
+          if (isBucket && isQuick && pause !== undefined) {
             this.#health.errors++;
             await sleep(pause);
             continue;

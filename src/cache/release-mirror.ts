@@ -14,7 +14,16 @@ import { ifThere, ioError, makeFolder, writeAtomic } from "../io/atomic.ts";
 import { type Digest, digestOf, parseHex } from "../io/digest.ts";
 import { eachLimited } from "../io/limit.ts";
 import { checkName, isStreamName } from "../io/path-grammar.ts";
-import { CURRENT_FILE, IMPORT_FILE, isReleaseName, PACKAGES_FILE, streamFolder } from "../store/layout.ts";
+import { shellWord } from "../io/shell.ts";
+import {
+  CURRENT_FILE,
+  IMPORT_FILE,
+  isReleaseName,
+  PACKAGES_FILE,
+  STORE_FILE,
+  streamFolder,
+  versionFault,
+} from "../store/layout.ts";
 import { readRelease } from "../store/release-record.ts";
 import type { BucketHealth } from "./bucket-health.ts";
 import { alteredBlob } from "./chunk-folder.ts";
@@ -48,6 +57,7 @@ export class ReleaseMirror {
   readonly #past = new Map<string, string[]>();
   /** Streams whose records in the cache are damaged. */
   readonly #doubted = new Set<string>();
+  #isStore = false;
   #polling: Promise<void> | undefined;
 
   constructor(objects: BucketObjects, dir: string, health: BucketHealth, admit?: Admit) {
@@ -110,6 +120,8 @@ export class ReleaseMirror {
     let streams: string[];
     try {
       streams = await this.#streams();
+      // A bucket that has lost all is no reason to forget what is here.
+      if (streams.length === 0 || !this.#isStore) await this.#verifyStore();
       this.#health.answered();
     } catch (error) {
       this.#health.failed(error);
@@ -126,6 +138,26 @@ export class ReleaseMirror {
     }
     for (const stream of await this.#here()) if (!streams.includes(stream)) await this.#drop(stream);
     if (fault !== undefined) throw fault;
+  }
+
+  /** @throws {AirferryError} ERR_NOT_FOUND when no store is there, ERR_STORE_INVALID when it is of another version */
+  async #verifyStore(): Promise<void> {
+    const { name } = this.#objects;
+    const mark = await this.#objects.read(STORE_FILE, { maxBytes: MAX_SMALL_BYTES });
+    if (typeof mark !== "object") {
+      throw new AirferryError("ERR_NOT_FOUND", `cannot open store "${name}": no ${STORE_FILE} there`, {
+        path: name,
+        hint: `check its name; to create the store: airferry unpack BUNDLE --trust KEY --store ${shellWord(name)}`,
+      });
+    }
+    const fault = versionFault(mark.bytes.toString());
+    if (fault !== undefined) {
+      throw new AirferryError("ERR_STORE_INVALID", `cannot open store "${name}": ${fault}`, {
+        path: name,
+        hint: "use the airferry that created this store, or a newer one",
+      });
+    }
+    this.#isStore = true;
   }
 
   /** Streams that are mirrored. */

@@ -25,6 +25,18 @@ export function isReleaseName(text: string): boolean {
   return RELEASE_NAME.test(text);
 }
 
+/** What is wrong with the text of {@link STORE_FILE}; undefined: it is of a store that this program reads. */
+export function versionFault(text: string): string | undefined {
+  let version: unknown;
+  try {
+    version = (JSON.parse(text) as { storeVersion?: unknown }).storeVersion;
+  } catch {
+    version = undefined;
+  }
+  if (version === STORE_VERSION) return undefined;
+  return `version ${JSON.stringify(version) ?? "unknown"}: expected ${STORE_VERSION}`;
+}
+
 /** Path of a blob. */
 export function blobPathIn(dir: string, digest: Digest): string {
   const hex = hexOf(digest);

@@ -35,6 +35,7 @@ import {
   STORE_FILE,
   STORE_VERSION,
   TRUST_FOLDER,
+  versionFault,
 } from "./layout.ts";
 import { namedAsStored } from "./object-names.ts";
 import { openStore, Store } from "./store.ts";
@@ -403,12 +404,6 @@ function invalid({ target }: Bucket, fault: string): AirferryError {
 }
 
 function verifyVersion(bucket: Bucket, bytes: Buffer): void {
-  let version: unknown;
-  try {
-    version = (JSON.parse(bytes.toString()) as { storeVersion?: unknown }).storeVersion;
-  } catch {
-    version = undefined;
-  }
-  if (version !== STORE_VERSION)
-    throw invalid(bucket, `version ${JSON.stringify(version) ?? "unknown"}: expected ${STORE_VERSION}`);
+  const fault = versionFault(bytes.toString());
+  if (fault !== undefined) throw invalid(bucket, fault);
 }

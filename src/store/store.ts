@@ -28,6 +28,7 @@ import {
   STORE_FILE,
   STORE_VERSION,
   streamFolder,
+  versionFault,
 } from "./layout.ts";
 import { verifyOwn } from "./ownership.ts";
 import { readRelease } from "./release-record.ts";
@@ -346,18 +347,12 @@ export async function openStore(dir: string, options: { create?: boolean } = {})
     await createStore(root, dir);
     return new Store(root);
   }
-  let version: unknown;
-  try {
-    version = (JSON.parse(text) as { storeVersion?: unknown }).storeVersion;
-  } catch {
-    version = undefined;
-  }
-  if (version === STORE_VERSION) return new Store(root);
-  throw new AirferryError(
-    "ERR_STORE_INVALID",
-    `cannot open store "${dir}": version ${JSON.stringify(version) ?? "unknown"}: expected ${STORE_VERSION}`,
-    { path: file, hint: "use the airferry that created this store, or a newer one" },
-  );
+  const fault = versionFault(text);
+  if (fault === undefined) return new Store(root);
+  throw new AirferryError("ERR_STORE_INVALID", `cannot open store "${dir}": ${fault}`, {
+    path: file,
+    hint: "use the airferry that created this store, or a newer one",
+  });
 }
 
 /** A store can be created if nothing or an empty folder exists; another folder, or a file, is a wrong name. */

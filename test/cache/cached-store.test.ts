@@ -205,6 +205,19 @@ t.test("a bucket that is gone leaves what is cached, and comes back", { skip }, 
   t.notMatch(said.join(), /Signature|Credential|airferrytestkey/);
 });
 
+t.test("a bucket that only hangs is given up within seconds", { skip }, async (t) => {
+  if (gateway === undefined || proxy === undefined) return;
+  proxy.fault = () => undefined;
+  const { url } = await serving(gateway.name("same", proxy.endpoint));
+  t.equal((await ask(`${url}/files/small`)).status, 200);
+  proxy.fault = () => ({ delayMs: 60_000 });
+  const began = Date.now();
+  t.equal((await ask(`${url}/files/middle`)).status, 503);
+  t.ok(Date.now() - began < 8000, `${Date.now() - began} ms`);
+  t.equal((await ask(`${url}/files/small`)).status, 200);
+  proxy.fault = () => undefined;
+});
+
 t.test("slow, cut and refusing answers do not reach clients", { skip }, async (t) => {
   if (gateway === undefined || proxy === undefined) return;
   const name = gateway.name("same", proxy.endpoint);

@@ -1,8 +1,9 @@
 /** Commands that read a store, on one in a bucket: what they write is what they write of the folder. */
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { diff } from "../../src/diff.ts";
+import type { AirferryError } from "../../src/errors.ts";
 import { exportImage } from "../../src/export.ts";
 import { publish, publishFiles } from "../../src/publish.ts";
 import { render } from "../../src/render.ts";
@@ -11,6 +12,7 @@ import { unpack } from "../../src/unpack.ts";
 import { makeBundle, makeKey, noise } from "../fixtures/bundle-maker.ts";
 import { needs } from "../fixtures/clients.ts";
 import { startDockerRegistry, TestImages } from "../fixtures/images.ts";
+import { makePki } from "../fixtures/pki.ts";
 import { scratch } from "../fixtures/program.ts";
 import { startGateway } from "../fixtures/s3-gateway.ts";
 import { PASSWORD, siteDouble, USER } from "../fixtures/site-repository.ts";
@@ -64,9 +66,59 @@ t.test("export image, diff and render give the same", { skip }, async (t) => {
   const url = "http://192.0.2.1:9000";
   t.same(await render("registries-conf", { store: name, url, cache }), await render("registries-conf", { store, url }));
   await t.rejects(render("registries-conf", { store: gateway?.name("none") ?? "", url, cache: join(dir, "c2") }), {
-    code: "ERR_RENDER",
-    message: /has no release yet/,
+    code: "ERR_NOT_FOUND",
+    message: /no airferry-store.json there/,
   });
+});
+
+t.test("a bucket that is emptied leaves a server what it has, and another version is refused", { skip }, async (t) => {
+  if (gateway === undefined) return;
+  const site = gateway.name("emptied");
+  await unpack([join(dir, "bundle-1")], { trust, store: site });
+  const said: string[] = [];
+  const serving = await serve({
+    store: site,
+    cache: join(dir, "cache-emptied"),
+    listen: "127.0.0.1:0",
+    graceMs: 100,
+    onMessage: (line) => said.push(line),
+  });
+  t.teardown(() => serving.close());
+  const place = join(gateway.data, "airferry", "emptied");
+  rmSync(place, { recursive: true });
+  for (let wait = 0; said.length === 0 && wait < 60; wait++) await new Promise((done) => setTimeout(done, 50));
+  t.match(said, [/no airferry-store.json there/]);
+  await new Promise((done) => setTimeout(done, 1100));
+  t.match(await (await fetch(`${serving.urls[0]}/healthz`)).text(), /: 1 release/);
+  mkdirSync(place);
+  writeFileSync(join(place, "airferry-store.json"), '{"storeVersion":9}');
+  const options = { store: site, cache: join(dir, "cache-9"), url: "http://192.0.2.1:9000" };
+  await t.rejects(render("registries-conf", options), { code: "ERR_STORE_INVALID", message: /version 9: expected 1/ });
+});
+
+t.test("an endpoint with a private CA, and credentials that are wrong", { skip }, async (t) => {
+  const pki = await makePki();
+  const place = join(dir, "secure");
+  mkdirSync(place);
+  writeFileSync(join(place, "ca.pem"), pki.ca);
+  const secure = await startGateway(place, { tls: pki.server });
+  t.teardown(() => secure.stop());
+  const site = `${secure.name("site")}&ca=${join(place, "ca.pem")}`;
+  await unpack([join(dir, "bundle-1")], { trust, store: site });
+  const serving = await serve({ store: site, cache: join(place, "cache"), listen: "127.0.0.1:0", graceMs: 100 });
+  t.teardown(() => serving.close());
+  const answer = await fetch(`${serving.urls[0]}/files/b`);
+  t.ok(Buffer.from(await answer.arrayBuffer()).equals(files["files/b"]));
+  const options = { url: "http://192.0.2.1:9000", cache: join(place, "cache-2") };
+  await t.rejects(render("registries-conf", { ...options, store: secure.name("site") }), {
+    code: "ERR_OBJECT_STORAGE",
+    message: /certificate of https:.* is not trusted/,
+  });
+  process.env.AWS_SECRET_ACCESS_KEY = "wrong-secret-of-nobody";
+  t.teardown(() => Object.assign(process.env, gateway?.env));
+  const refused = await render("registries-conf", { ...options, store: site }).catch((error: AirferryError) => error);
+  t.match(refused, { code: "ERR_OBJECT_STORAGE", message: /refused it: SignatureDoesNotMatch/ });
+  t.notMatch(JSON.stringify(refused), /wrong-secret|airferrytestkey/);
 });
 
 t.test("publish copies images from a bucket", { skip }, async (t) => {

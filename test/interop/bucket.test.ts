@@ -105,6 +105,13 @@ t.test("dnf and podman through nginx, while one of two servers is killed under l
   ended = true;
   await Promise.all(load);
   t.same(faults, []);
+  const again = await run(0);
+  t.teardown(async () => {
+    again.kill("SIGKILL");
+    await again.done;
+  });
+  const whole = await fetch(`http://127.0.0.1:${ports[0]}/files/large`);
+  t.ok(Buffer.from(await whole.arrayBuffer()).equals(large), "the cache of the one that was killed is good");
   t.ok(asked > 20, `${asked} requests`);
 });
 

@@ -241,7 +241,10 @@ export const OPENAPI = {
       },
     ),
     "/openapi.json": get("openapi", "This document", { "application/json": { schema: object({}) } }),
-    "/healthz": get("health", "Whether the server answers", PLAIN),
+    "/healthz": get("health", "Whether the server answers, and its bucket, if it has one", {
+      ...PLAIN,
+      "application/json": { schema: object({}) },
+    }),
     "/metrics": get("metrics", "Prometheus text", PLAIN),
   },
   components: {

@@ -89,6 +89,19 @@ t.test("refuses what serve would refuse", async (t) => {
   t.throws(() => unitFile("service", inside), { code: "ERR_USAGE", message: /inside the store/ });
 });
 
+t.test("a store in a bucket is no path, and its credentials are in a file of their own", async (t) => {
+  const store = "s3://airferry/site?endpoint=https://s3.example:9000&region=us-east-1";
+  const unit = unitFile("service", { store, cache: "/data/cache", cacheSize: "20GiB", redirect: "above=64MiB" });
+  t.match(
+    line(unit, "ExecStart")[0],
+    `serve --store "${store}" --cache /data/cache --cache-size 20GiB --redirect above=64MiB`,
+  );
+  t.strictSame(line(unit, "RequiresMountsFor"), []);
+  t.strictSame(line(unit, "EnvironmentFile"), ["-/etc/airferry/bucket.env"]);
+  t.strictSame(line(unit, "ReadWritePaths"), ["/data/cache"]);
+  t.match(line(unitFile("service", { store }), "CacheDirectory"), ["airferry"]);
+});
+
 t.test("names are never lines or settings of their own", async (t) => {
   const injected = "a\nExecStartPre=/bin/evil";
   for (const options of [
@@ -116,6 +129,7 @@ t.test("systemd reads the units without a complaint, and finds little to attack"
   for (const options of [
     { store: "/srv/a b%c" },
     { store: "/home/it's:a" },
+    { store: "s3://airferry/site?endpoint=https://s3.example:9000" },
     { store: "/tmp/a", listen: ":80", tls: "auto" },
   ]) {
     const service = join(dir, "airferry.service");
