@@ -67,6 +67,11 @@ export class Recipe {
     }
   }
 
+  /** How many bytes so many operations give from a position on. */
+  lengthOf(position: number, operations: number): number {
+    return (this.#starts[this.#at(position) + operations] ?? this.size) - position;
+  }
+
   /** Index of the operation that gives the byte at a position. */
   #at(position: number): number {
     let low = 0;

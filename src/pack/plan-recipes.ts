@@ -4,6 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { MAX_RECIPE_SOURCES, MAX_RECIPES_BYTES } from "../bundle/format-limits.ts";
+import { FILES_NAME } from "../bundle/media-names.ts";
 import { recipeSize } from "../bundle/recipe-bytes.ts";
 import type { RecipeSource } from "../bundle/recipe-list.ts";
 import { AirferryError } from "../errors.ts";
@@ -117,6 +118,10 @@ export class RecipePlanner implements Recipes {
       const source = { digest, size };
       for (const it of files) inside.set(it.digest, { source, offset: it.offset });
     }
+    if (isos.size === 0)
+      this.#job.report(
+        `no ${FILES_NAME} in ${this.#job.out} lists the files of an ISO that is there: they are looked for alone`,
+      );
     this.#inside = inside;
     return inside;
   }

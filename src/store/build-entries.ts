@@ -12,6 +12,9 @@ import { buildObject } from "./build-objects.ts";
 import { type CopyContext, copyWhole } from "./copy-entries.ts";
 import type { Store } from "./store.ts";
 
+/** Operations that are passed to a thread at a time: a recipe may have millions, of a byte each. */
+const STEP_OPERATIONS = 4096;
+
 /** An entry could not be built: these blobs are not what their names say; none: the recipe is wrong. */
 export class SourceDamage extends Error {
   readonly recipe: Recipe;
@@ -41,7 +44,8 @@ export async function buildEntries(recipes: readonly Recipe[], context: Omit<Cop
     }
     const file = incoming.partFile(digest);
     const jobs = (position: number, length: number) => [jobOf(recipe, store, file, position, length)];
-    const actual = await copyWhole(file, { size, digest, jobs }, context).catch(async (error: unknown) => {
+    const stepAt = (position: number) => recipe.lengthOf(position, STEP_OPERATIONS);
+    const actual = await copyWhole(file, { size, digest, jobs, stepAt }, context).catch(async (error: unknown) => {
       const isSource = error instanceof AirferryError && sources.some((it) => store.blobPath(it.digest) === error.path);
       const damaged = isSource ? await damagedOf(recipe, context) : [];
       throw damaged.length === 0 ? error : new SourceDamage(recipe, damaged);

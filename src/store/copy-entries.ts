@@ -103,7 +103,8 @@ async function copyLarge(entry: PlacedEntry, write: boolean, context: CopyContex
 interface CopySource {
   size: number;
   digest: Digest;
-  /** At most 64 MiB at a time. */
+  /** Bytes to ask for at once, if fewer than 64 MiB: what has very many parts would take memory. */
+  stepAt?(position: number): number;
   jobs(position: number, length: number): Iterable<RangeJob>;
 }
 
@@ -159,8 +160,8 @@ async function copyInto(
     let unsynced = 0;
     // One step is always queued behind the running one, so that the thread never waits for this one.
     let before: Promise<unknown> = Promise.resolve();
-    for (let position = there; position < source.size; position += COPY_STEP_BYTES) {
-      const length = Math.min(COPY_STEP_BYTES, source.size - position);
+    for (let position = there, length = 0; position < source.size; position += length) {
+      length = Math.min(source.stepAt?.(position) ?? COPY_STEP_BYTES, COPY_STEP_BYTES, source.size - position);
       const told = (bytes: number) => {
         progress(bytes);
         written(bytes);

@@ -77,12 +77,16 @@ t.test("an entry is built of many short and long ranges, at any places", async (
   const { recipe, bytes } = await recipeOf([
     7,
     [LARGE, 13, 4_900_000],
+    ...Array.from({ length: 9000 }, (_, at): [Buffer, number, number] => [SMALL, (7 * at) % 3000, 1]),
     3_000_000,
     ...short,
     1,
     [SMALL, 0, 3000],
     [LARGE, 0, 5_000_000],
   ]);
+  t.equal(recipe.lengthOf(0, 1), 7);
+  t.equal(recipe.lengthOf(4_900_000, 4096), 7 + 4095, "of the range that it is in, only the rest");
+  t.equal(recipe.lengthOf(bytes.length - 1, 9), 1);
   await build(recipe);
   t.ok(readFileSync(store.blobPath(recipe.digest)).equals(bytes));
   t.same(counts, { progress: bytes.length, written: bytes.length });
