@@ -105,6 +105,20 @@ t.test("a lock that was lost stops the writer before anything becomes visible", 
   t.notOk(existsSync(join(folder, "releases/test/current")));
 });
 
+t.test("a storage that ignores conditions is no place for a store", { skip: !hasGateway }, async (t) => {
+  if (proxy === undefined) return;
+  const { store, folder } = freshStore(proxy.endpoint);
+  const bundle = fresh("bundle");
+  makeBundle(bundle, { files: sampleFiles(), keys: [key] });
+  let writes = 0;
+  proxy.fault = ({ method, url = "" }) =>
+    method === "PUT" && url.includes("/lock?") && ++writes === 2 ? { status: 200 } : undefined;
+  const error = await refused(unpack([bundle], { trust, store }));
+  proxy.fault = () => undefined;
+  t.match(error, { code: "ERR_OBJECT_STORAGE", message: /does not know conditional writes/ });
+  t.notOk(existsSync(join(folder, "releases")));
+});
+
 t.test("a storage that fails for a moment changes nothing", { skip: !hasGateway }, async (t) => {
   if (proxy === undefined) return;
   const { store, folder } = freshStore(proxy.endpoint);

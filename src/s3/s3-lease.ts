@@ -56,7 +56,7 @@ export class S3Lease implements HeldLock {
 
   /**
    * Takes the lease at a key.
-   * @throws {AirferryError} ERR_BUSY while another process holds it
+   * @throws {AirferryError} ERR_BUSY while another process holds it; ERR_OBJECT_STORAGE where conditions are ignored
    */
   static async take(bucket: Bucket, key: string, times: LeaseTimes = TIMES): Promise<S3Lease> {
     const mark = await processMark();
@@ -73,7 +73,12 @@ export class S3Lease implements HeldLock {
         writes: (before?.writes ?? 0) + 1,
       };
       const etag = await bucket.putIf(key, bytesOf(state), found === undefined ? "absent" : { etag: found.etag });
-      if (etag !== undefined) return new S3Lease(bucket, key, state, etag, times);
+      if (etag === undefined) continue;
+      // Other bytes: the same ones would look like an answer that got lost.
+      const probe = bytesOf({ holder: null, writes: 0 });
+      if (found === undefined && (await bucket.putIf(key, probe, "absent")) !== undefined)
+        throw unconditional(bucket, key);
+      return new S3Lease(bucket, key, state, etag, times);
     }
     throw busy(bucket, key, undefined);
   }
@@ -111,6 +116,18 @@ export class S3Lease implements HeldLock {
 
 function bytesOf(state: State): Buffer {
   return Buffer.from(`${JSON.stringify(state)}\n`);
+}
+
+/** Two writers could overwrite what the other wrote. */
+function unconditional({ target }: Bucket, key: string): AirferryError {
+  return new AirferryError(
+    "ERR_OBJECT_STORAGE",
+    `cannot write to "${target.name}": the storage does not know conditional writes: it replaced "${key}" although it exists`,
+    {
+      path: target.name,
+      hint: "use a newer version of it, or another one; or a store in a folder: airferry unpack BUNDLE --trust KEY --store FOLDER",
+    },
+  );
 }
 
 function busy({ target }: Bucket, key: string, state: State | undefined): AirferryError {

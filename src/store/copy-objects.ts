@@ -17,7 +17,7 @@ import { blobKey } from "./layout.ts";
 /** Steps at once: a run is up to 4 MiB, an entry of one part up to 16 MiB. */
 const STEPS_AT_ONCE = 4;
 /** Objects of a run at once. */
-const PUTS_AT_ONCE = 4;
+const PUTS_AT_ONCE = 8;
 
 /** Context of a copy. */
 interface ObjectCopyContext {
