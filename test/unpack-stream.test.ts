@@ -1,5 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t from "tap";
 import { readNeed } from "../src/receipt/need-file.ts";
@@ -203,6 +204,15 @@ t.test("nothing is taken before the signatures are good", async (t) => {
   t.match(await take(Buffer.concat([foreign.subarray(0, headerAt(foreign, "SHA256SUMS", 1)), whole]), store), [
     { complete: true },
   ]);
+  // Another one every time: none comes twice, and the first is what is told.
+  const once = foreign.subarray(0, headerAt(foreign, "ENTRIES.sha256"));
+  const many = Array.from({ length: 70 }, (_, index) => changed(once, 512 + index));
+  const left = () => readdirSync(tmpdir()).filter((it) => it.startsWith(`airferry-stream-${process.pid}-`));
+  await t.rejects(take(Buffer.concat([once, ...many]), fresh("store")), { code: "ERR_KEY_UNTRUSTED" });
+  await t.rejects(take(Buffer.concat([once, ...many.slice(0, 3), many[1] ?? once]), fresh("store")), {
+    code: "ERR_SIGNATURE_INVALID",
+  });
+  t.same(left(), []);
   await t.rejects(take(noise(3 * MIB, 5), fresh("store")), {
     code: "ERR_BUNDLE_INCOMPLETE",
     message: /no bundle came/,

@@ -32,6 +32,8 @@ import { volumeIndexOf } from "./volume-layout.ts";
 const STEP_BYTES = 1024 * 1024;
 /** Versions of a trust root and their signatures: as many as a folder may have. */
 const MAX_TRUST_BYTES = 64 * 1024 * 1024;
+/** So many refused heads are remembered. */
+const MAX_REFUSED = 64;
 const MAX_TRUST_FILES = 10_000;
 const MAX_TRUST_FILE_BYTES = AHEAD_BYTES / 2;
 
@@ -98,10 +100,12 @@ export class BundleStream {
    */
   async nextHead(isTrusted: (dir: string) => Promise<boolean>): Promise<StreamHead | undefined> {
     this.#isTrusted = isTrusted;
-    const refused = new Map<string, StreamHead>();
+    let first: StreamHead | undefined;
+    /** Of those that were refused. */
+    const keys = new Set<string>();
     for (;;) {
       const start = this.#pending === undefined ? await this.#nextMember((it) => isSums(it)) : undefined;
-      if (start === undefined && this.#pending === undefined) return [...refused.values()][0];
+      if (start === undefined && this.#pending === undefined) return first;
       const tried = this.#pending ?? (start && (await this.#try(start)));
       this.#pending = undefined;
       if (tried === undefined) continue;
@@ -110,19 +114,21 @@ export class BundleStream {
         continue;
       }
       if (tried.isTrusted) {
-        for (const it of refused.values()) await rm(it.dir, { recursive: true, force: true });
+        if (first !== undefined) await rm(first.dir, { recursive: true, force: true });
         this.#folder = tried.folder;
         this.#isEnough = false;
         this.#done.add(tried.digest);
         await this.#readSmall(tried);
         return tried;
       }
-      const twin = refused.get(tried.key);
-      if (twin !== undefined) return twin;
-      if (refused.size === 0) this.#notice("the signatures of the stream are not good: waiting for their second copy");
-      // One is enough for a message; others only count.
-      else await rm(tried.dir, { recursive: true, force: true });
-      refused.set(tried.key, tried);
+      if (keys.has(tried.key)) return tried;
+      // Whoever sends others without end fills no memory.
+      if (keys.size === MAX_REFUSED) keys.clear();
+      keys.add(tried.key);
+      if (first === undefined) {
+        this.#notice("the signatures of the stream are not good: waiting for their second copy");
+        first = { dir: tried.dir, digest: tried.digest };
+      } else await rm(tried.dir, { recursive: true, force: true });
     }
   }
 
