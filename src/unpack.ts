@@ -58,6 +58,7 @@ import { bytesWaiting, Incoming, importedBlobs, isMediumName, mediaToCome } from
 import { readKnownDamage, writeKnownDamage } from "./store/known-damage.ts";
 import { TRUST_FOLDER } from "./store/layout.ts";
 import { openNamedStore } from "./store/object-store.ts";
+import { findOwnPieces } from "./store/own-pieces.ts";
 import type { Store } from "./store/store.ts";
 import { type Deed, recordDeed, recordFailure } from "./store/store-journal.ts";
 import { VERSION } from "./version.ts";
@@ -522,7 +523,7 @@ async function takeIn(work: Work): Promise<UnpackReport> {
     report.missingMedia = mediaToCome(named);
     return report;
   }
-  const damaged = await build(work, incoming, recipes.whole, report);
+  const damaged = await build(work, incoming, recipes, report);
   // With what is known now: what the bundle carries is copied once more, and for the rest it is refused.
   if (damaged) return takeIn(work);
   if (lacking) return report;
@@ -709,6 +710,8 @@ async function forgetDamage({ store, contents }: Work): Promise<void> {
 interface Recipes {
   whole: Recipe[];
   lacking: ReadonlyMap<Digest, readonly RecipeSource[]>;
+  /** Files with the pieces that recipes take from the entry itself. */
+  own: ReadonlyMap<Digest, string>;
 }
 
 /** Looks for the sources of the entries that have to be built. */
@@ -717,7 +720,8 @@ async function chooseRecipes({ store, contents, pool }: Work, present: ReadonlyS
   const wanted = [...recipes.values()].filter((it) => !present.has(it.digest));
   const whole: Recipe[] = [];
   const lacking = new Map<Digest, readonly RecipeSource[]>();
-  if (wanted.length === 0) return { whole, lacking };
+  const ownFiles = new Map<Digest, string>();
+  if (wanted.length === 0) return { whole, lacking, own: ownFiles };
   const own = new Map(inventory.entries.map((it) => [it.digest, present.has(it.digest) || it.offset !== undefined]));
   for (const { offset, digest } of inventory.entries) if (offset !== undefined) own.set(digest, true);
   const damaged = await readKnownDamage(store.dir);
@@ -727,7 +731,11 @@ async function chooseRecipes({ store, contents, pool }: Work, present: ReadonlyS
     for (const source of recipe.sources) {
       const { digest, size } = source;
       let isThere = known.get(digest);
-      if (isThere === undefined) {
+      if (digest === recipe.digest) {
+        const file = await findOwnPieces(recipe, store, contents.pieces?.list, pool);
+        if (file !== undefined) ownFiles.set(digest, file);
+        isThere = file !== undefined;
+      } else if (isThere === undefined) {
         isThere = damaged.has(digest) ? await isRight(source, store, pool) : store.hasBlob(digest, size);
         known.set(digest, isThere);
       }
@@ -736,7 +744,7 @@ async function chooseRecipes({ store, contents, pool }: Work, present: ReadonlyS
     if (missing.length > 0) lacking.set(recipe.digest, missing);
     else whole.push(recipe);
   }
-  return { whole, lacking };
+  return { whole, lacking, own: ownFiles };
 }
 
 /**
@@ -746,7 +754,7 @@ async function chooseRecipes({ store, contents, pool }: Work, present: ReadonlyS
 async function build(
   work: Work,
   incoming: Incoming,
-  recipes: readonly Recipe[],
+  { whole: recipes, own }: Recipes,
   report: UnpackReport,
 ): Promise<boolean> {
   if (recipes.length === 0) return false;
@@ -762,7 +770,7 @@ async function build(
   };
   const committer = new Committer(store.dir, (digests) => incoming.noteBlobs(digests));
   try {
-    await buildEntries(recipes, { store, incoming, committer, pool, progress, written });
+    await buildEntries(recipes, { store, incoming, committer, pool, progress, written, own });
     return false;
   } catch (error) {
     if (!(error instanceof SourceDamage)) throw error;
@@ -821,7 +829,7 @@ async function verifyBase(
       problems: missing.slice(0, 1000).map((it) => ({
         code: "ERR_DELTA_BASE",
         path: printableName(it.path),
-        message: `"${printableName(it.path)}" is not in the store: ${it.digest}, ${it.size} bytes${builtOf(lacking.get(it.digest))}`,
+        message: `"${printableName(it.path)}" is not in the store: ${it.digest}, ${it.size} bytes${builtOf(it.digest, lacking.get(it.digest))}`,
       })),
       hint: `airferry unpack ${shellWords(folders)}${more} --need need.json; the packing side answers that list with pack --need. Or carry a full bundle in${basesText(inventory)}`,
     },
@@ -829,9 +837,10 @@ async function verifyBase(
 }
 
 /** What an entry would be built of. */
-function builtOf(sources: readonly RecipeSource[] | undefined): string {
+function builtOf(digest: Digest, sources: readonly RecipeSource[] | undefined): string {
   const [first] = sources ?? [];
   if (sources === undefined || first === undefined) return "";
+  if (first.digest === digest) return "; nor are those of its pieces good here that the bundle does not carry";
   const more = sources.length > 1 ? ` and ${sources.length - 1} more` : "";
   return `; nor can it be built: the store has no whole ${first.digest} of ${first.size} bytes${more}`;
 }

@@ -84,7 +84,7 @@ t.test("what is damaged on a medium is listed by verify, and the answer mends th
     ]),
   );
   const answer = await sides.pack("--need", "need.json");
-  t.same(sides.carried(answer), ["files/f1", "files/f2"]);
+  t.same(sides.carried(answer), ["files/f1", "recipes/files/f2"]);
   const repairing = ["repair", "disc", "--trust", "site.pub", "--in-place", "--from"];
   await writeKeyPairs(sides.dir, "other");
   const unsigned = await sides.run(["repair", "disc", "--trust", "other.pub", "--from", answer], 3);
@@ -117,7 +117,7 @@ t.test("what is damaged in a store comes with the next bundle", async (t) => {
   t.match(need, { releases: [{ serial: 1 }], blobs: [{ digest: `sha256:${digest}`, pieces: [[1, 1]] }] });
   await sides.run(["receipt", "--store", "st", "--key", "inside.key", "--out", "r.txt"], 1);
   const answer = await sides.pack("--need", "need.json");
-  t.same(sides.carried(answer), ["files/f2"]);
+  t.same(sides.carried(answer), ["recipes/files/f2"]);
   await sides.unpack(answer);
   await sides.run(["fsck", "--store", "st", "--need", "need.json"]);
   await sides.receipt();

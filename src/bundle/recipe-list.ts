@@ -5,6 +5,7 @@
 import { AirferryError } from "../errors.ts";
 import { type Digest, parseHex } from "../io/digest.ts";
 import { inTurns, Pace } from "../io/pace.ts";
+import { hasPieces, PIECE_BYTES, type PieceRun } from "../io/piece-digests.ts";
 import { MAX_RECIPE_SOURCES } from "./format-limits.ts";
 import type { InventoryEntry } from "./inventory-types.ts";
 import { RECIPES_NAME } from "./media-names.ts";
@@ -72,6 +73,17 @@ export class Recipe {
     return (this.#starts[this.#at(position) + operations] ?? this.size) - position;
   }
 
+  /** The pieces that it takes from the entry itself, in order; empty if it does not. */
+  ownPieces(): PieceRun[] {
+    const runs: PieceRun[] = [];
+    for (const { source, offset, length } of this.ranges(0, this.size)) {
+      if (source?.digest !== this.digest) continue;
+      const first = offset / PIECE_BYTES;
+      runs.push({ first, count: Math.ceil((offset + length) / PIECE_BYTES) - first });
+    }
+    return runs;
+  }
+
   /** Index of the operation that gives the byte at a position. */
   #at(position: number): number {
     let low = 0;
@@ -123,7 +135,10 @@ function* parsing(bytes: Buffer, entries: readonly InventoryEntry[]): Generator<
     left -= count;
     if (left < 0) throw invalid(`expected at most ${MAX_RECIPE_SOURCES} sources`);
     const sources = yield* readSources(take(count * SOURCE_BYTES), digest);
-    const wrong = sources.find((it) => built.has(it.digest) || (sizeOf(it.digest) ?? it.size) !== it.size);
+    const isOwn = (it: RecipeSource) => it.digest === digest && it.size === size && hasPieces(size);
+    const wrong = sources.find(
+      (it) => !isOwn(it) && (built.has(it.digest) || (sizeOf(it.digest) ?? it.size) !== it.size),
+    );
     if (wrong !== undefined) {
       const fault = built.has(wrong.digest) ? "is built by a recipe itself" : `has ${sizeOf(wrong.digest)} bytes`;
       throw invalid(`${digest}: its source ${wrong.digest} ${fault}`);
@@ -154,9 +169,11 @@ function* readOperations(head: RecipeSource, sources: readonly RecipeSource[], b
   let position = 0;
   for (let index = 0; index < starts.length; index++) {
     const { source, offset, length } = operationAt(bytes, index);
-    const size = source === ZEROS ? undefined : sources[source]?.size;
+    const from = source === ZEROS ? undefined : sources[source];
     // What is no safe integer is NaN, which is neither.
-    const isRange = source === ZEROS ? offset === 0 : size !== undefined && offset <= size - length;
+    const isRange = source === ZEROS ? offset === 0 : from !== undefined && offset <= from.size - length;
+    if (from?.digest === head.digest && !isOwnRange(offset, length, position, head.size))
+      throw invalid(`${head.digest}: operation ${index} does not leave pieces of it where they are`);
     if (!isRange || !(length >= 1)) throw invalid(`${head.digest}: operation ${index} is not a range of its source`);
     if (length > head.size - position)
       throw invalid(`${head.digest}: its operations give more than ${head.size} bytes`);
@@ -169,6 +186,12 @@ function* readOperations(head: RecipeSource, sources: readonly RecipeSource[], b
     throw invalid(`${head.digest}: its operations give ${position} bytes: expected ${head.size}`);
   if (used.includes(0)) throw invalid(`${head.digest}: a source is not used`);
   return new Recipe(head, sources, bytes, starts);
+}
+
+/** Whole pieces of an entry, taken from the entry itself. */
+function isOwnRange(offset: number, length: number, position: number, size: number): boolean {
+  const end = offset + length;
+  return offset === position && offset % PIECE_BYTES === 0 && (end % PIECE_BYTES === 0 || end === size);
 }
 
 function operationAt(bytes: Buffer, index: number): { source: number; offset: number; length: number } {

@@ -8,6 +8,7 @@ import { AirferryError } from "../errors.ts";
 import { type Digest, digestOf, hexOf } from "../io/digest.ts";
 import { plural } from "../io/format.ts";
 import { type Integrity, parseIntegrity, sha256In } from "../io/integrity.ts";
+import type { PieceRun } from "../io/piece-digests.ts";
 import { formatNeed, type Need, readNeed } from "../receipt/need-file.ts";
 import { readReceipt } from "../receipt/receipt-file.ts";
 import { readReceiptTrust } from "../receipt/receipt-keys.ts";
@@ -75,14 +76,14 @@ export class HeldThere {
   readonly #sizes: ReadonlyMap<Digest, number | undefined>;
   /** By what upstream publishes of it, where that is not SHA-256. */
   readonly #others: ReadonlyMap<Integrity, Digest>;
-  /** What a need file lists. */
-  readonly #listed: ReadonlySet<Digest>;
+  /** What a need file lists; with pieces only these are wrong over there. */
+  readonly #listed: ReadonlyMap<Digest, readonly PieceRun[] | undefined>;
 
   constructor(
     sizes: ReadonlyMap<Digest, number | undefined>,
     others: ReadonlyMap<Integrity, Digest>,
     bases: HeldThere["bases"],
-    listed: ReadonlySet<Digest> = new Set(),
+    listed: ReadonlyMap<Digest, readonly PieceRun[] | undefined> = new Map(),
   ) {
     this.#sizes = sizes;
     this.#others = others;
@@ -90,9 +91,14 @@ export class HeldThere {
     this.#listed = listed;
   }
 
-  /** Whether somebody asked for these bytes: then they are carried as they are. */
+  /** Whether somebody asked for these bytes: then they are carried as they are, or pieces of them. */
   isListed(digest: Digest): boolean {
     return this.#listed.has(digest);
+  }
+
+  /** Which pieces of it are asked for; undefined if it is not asked for, or whole. */
+  piecesListed(digest: Digest): readonly PieceRun[] | undefined {
+    return this.#listed.get(digest);
   }
 
   has(digest: Digest): boolean {
@@ -128,7 +134,7 @@ export async function findHeld(request: DeltaRequest, context: HeldContext): Pro
   for (const it of chosen) addContent(await inventoryOfEarlier(it), sizes, others);
   if (request.by === "receipt")
     for (const it of request.receipt.digests ?? []) if (!sizes.has(it)) sizes.set(it, undefined);
-  const listed = new Set(request.by === "need" ? request.need.blobs.map((it) => it.digest) : []);
+  const listed = new Map(request.by === "need" ? request.need.blobs.map((it) => [it.digest, it.pieces]) : []);
   if (request.by === "need") takeOut(request.need, sizes, context);
   const own = chosen.filter((it) => it.stream === context.stream && it.serial < context.serial);
   const bases = own.filter((it, index) => own[index + 1]?.serial !== it.serial).slice(-MAX_BASES);

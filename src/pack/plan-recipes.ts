@@ -6,13 +6,14 @@ import { createHash } from "node:crypto";
 import { MAX_RECIPE_SOURCES, MAX_RECIPES_BYTES } from "../bundle/format-limits.ts";
 import { FILES_NAME } from "../bundle/media-names.ts";
 import { recipeSize } from "../bundle/recipe-bytes.ts";
-import type { RecipeSource } from "../bundle/recipe-list.ts";
+import type { RecipeRange, RecipeSource } from "../bundle/recipe-list.ts";
 import { AirferryError } from "../errors.ts";
 import type { Digest } from "../io/digest.ts";
 import { formatBytes } from "../io/format.ts";
 import { sha256In } from "../io/integrity.ts";
 import { throwIfAborted } from "../io/limit.ts";
 import { openBytes } from "../io/open-bytes.ts";
+import { hasPieces, PIECE_BYTES, type PieceRun } from "../io/piece-digests.ts";
 import type { Extent, RandomAccess } from "../io/types.ts";
 import { isoFiles } from "../sources/iso-files.ts";
 import { earlierIsos } from "./earlier-files.ts";
@@ -62,7 +63,9 @@ export class RecipePlanner implements Recipes {
     const candidates = items.filter((it) => isCandidate(it) && !this.#isListed(it));
     const built = new Map<SizedItem, LeftOutItem>();
     const parts: SizedItem[] = [];
-    if (candidates.length === 0) return { rest: items, built: [], parts };
+    await this.#answer(items, built, parts);
+    if (candidates.length === 0)
+      return { rest: items.filter((it) => !built.has(it)), built: [...built.values()], parts };
     const carried = carriedSources(items);
     const inside = new Map(await this.#filesInside());
     const mayBuild = new Set(candidates.map((it) => sha256In(it.integrity)));
@@ -107,6 +110,26 @@ export class RecipePlanner implements Recipes {
   #isListed({ integrity }: SizedItem): boolean {
     const digest = sha256In(integrity);
     return digest !== undefined && this.#held.isListed(digest);
+  }
+
+  /** Divides items of which only some pieces are asked for: the others are there. */
+  async #answer(items: readonly SizedItem[], built: Map<SizedItem, LeftOutItem>, parts: SizedItem[]): Promise<void> {
+    for (const item of items) {
+      const digest = sha256In(item.integrity);
+      const runs = digest && this.#held.piecesListed(digest);
+      if (digest === undefined || runs === undefined || !isHere(item) || !hasPieces(item.size)) continue;
+      throwIfAborted();
+      const twin = [...built.values()].find((it) => it.digest === digest);
+      const known = twin === undefined ? await this.#lookAt(item) : undefined;
+      if (known === undefined && twin === undefined) continue;
+      const made = known && (await answerOf(item, known, runs));
+      if (made !== undefined) {
+        this.#job.report(`${item.path}: ${formatBytes(made.part.size)} of ${formatBytes(item.size)} are carried again`);
+        parts.push(made.part);
+      }
+      const bytes = made?.built ?? twin?.built;
+      if (bytes !== undefined) built.set(item, Object.assign(item, { digest, built: bytes }));
+    }
   }
 
   /** Files inside of ISOs that the far side has. */
@@ -183,7 +206,7 @@ export class RecipePlanner implements Recipes {
       // Beside each other: the second reads what the first has just read.
       const whole = hasher.advance({ file, offset, length: size });
       whole.catch(() => undefined);
-      const files = await isoFiles(slice(opened.bytes, offset, size), item.path);
+      const files = isCandidate(item) ? await isoFiles(slice(opened.bytes, offset, size), item.path) : [];
       const rangesOf = (it: Extent) => [{ file, offset: offset + it.offset, length: it.size }];
       const digested = await digestFiles(files, rangesOf, pool);
       await whole;
@@ -214,9 +237,49 @@ export class RecipePlanner implements Recipes {
   }
 }
 
-function isCandidate({ path, size, source, integrity }: SizedItem): boolean {
-  const isHere = source.from === "url" || (source.from === "file" && source.codec === undefined);
-  return isHere && /^isos\/.+\.iso$/.test(path) && size > MIN_SAVED_BYTES && sha256In(integrity) !== undefined;
+/** Pieces of an item: those in runs are carried, the others stay. */
+async function answerOf(
+  item: SizedItem,
+  known: KnownIso,
+  runs: readonly PieceRun[],
+): Promise<{ built: BuiltBytes; part: SizedItem } | undefined> {
+  const { digest, size, file, offset, pieces } = known;
+  const carried = runs.map(({ first, count }) => {
+    const from = first * PIECE_BYTES;
+    return { offset: from, size: Math.min(size, from + count * PIECE_BYTES) - from };
+  });
+  const opened = await openBytes(file);
+  try {
+    const bytes = slice(opened.bytes, offset, size);
+    const source = { digest: await digestOfParts(bytes, carried), size: carried.reduce((sum, it) => sum + it.size, 0) };
+    const ranges: RecipeRange[] = [];
+    let [position, taken] = [0, 0];
+    const keep = (to: number) => {
+      if (to > position) ranges.push({ source: { digest, size }, offset: position, length: to - position });
+    };
+    for (const it of carried) {
+      keep(it.offset);
+      ranges.push({ source, offset: taken, length: it.size });
+      taken += it.size;
+      position = it.offset + it.size;
+    }
+    keep(size);
+    // All of it is asked for: then it is carried as it is.
+    if (source.size === size) return undefined;
+    return { built: { file, offset, pieces, ranges }, part: partOf(item, known, source, carried) };
+  } finally {
+    await opened.close();
+  }
+}
+
+/** Its bytes can be read on this host, once they were fetched. */
+function isHere({ source }: SizedItem): boolean {
+  return source.from === "url" || (source.from === "file" && source.codec === undefined);
+}
+
+function isCandidate(item: SizedItem): boolean {
+  const { path, size, integrity } = item;
+  return isHere(item) && /^isos\/.+\.iso$/.test(path) && size > MIN_SAVED_BYTES && sha256In(integrity) !== undefined;
 }
 
 /** What the bundle carries besides ISOs, as far as its digests are known. */

@@ -8,6 +8,7 @@ import { readContents } from "../bundle/contents.ts";
 import { streamEntries } from "../bundle/inventory.ts";
 import { groupByBundle, readMedia } from "../bundle/media.ts";
 import { SUMS_NAME } from "../bundle/media-names.ts";
+import type { Recipe } from "../bundle/recipe-list.ts";
 import { judgeMedia } from "../bundle/trust-rules.ts";
 import { AirferryError } from "../errors.ts";
 import type { Digest } from "../io/digest.ts";
@@ -19,6 +20,8 @@ export interface Donor {
   volumeSize: number;
   /** By digest: the position of the content in its stream. */
   offsets: ReadonlyMap<Digest, number>;
+  /** How entries are built, of which it carries parts. */
+  recipes: ReadonlyMap<Digest, Recipe>;
   /** By index; undefined where a volume is not there. */
   files: readonly (string | undefined)[];
 }
@@ -45,11 +48,12 @@ export async function openDonors(
         );
         continue;
       }
-      const { inventory, copies } = read.contents;
+      const { inventory, copies, recipes } = read.contents;
       donors.push({
         dirs: group,
         volumeSize: inventory.volumeSize,
         offsets: new Map(streamEntries(inventory).map((it) => [it.digest, it.offset])),
+        recipes,
         files: copies.map((it) => it[0]),
       });
     } catch (error) {
@@ -58,4 +62,13 @@ export async function openDonors(
     }
   }
   return donors;
+}
+
+/** Where a bundle has a part of some content: in one piece, as it carries it or takes it for a recipe. */
+export function placeIn({ offsets, recipes }: Donor, of: Digest, at: number, length: number): number | undefined {
+  const whole = offsets.get(of);
+  if (whole !== undefined) return whole + at;
+  const [range, more] = recipes.get(of)?.ranges(at, length) ?? [];
+  const carried = range?.source && offsets.get(range.source.digest);
+  return range === undefined || more !== undefined || carried === undefined ? undefined : carried + range.offset;
 }

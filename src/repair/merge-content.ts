@@ -15,7 +15,7 @@ import { type Digest, hexOf } from "../io/digest.ts";
 import { throwIfAborted } from "../io/limit.ts";
 import { describePieces, hasPieces, PIECE_BYTES, pieceCount, pieceDigest, runsOf } from "../io/piece-digests.ts";
 import { openRegular } from "../io/safe-open.ts";
-import type { Donor } from "./donors.ts";
+import { type Donor, placeIn } from "./donors.ts";
 import type { RepairJob } from "./open-repair.ts";
 
 /** Further entries are counted, not named. */
@@ -145,10 +145,11 @@ class CopyFiles {
 
   /** The same from other bundles that have the entry. */
   async findIn(donors: readonly Donor[], unit: Unit): Promise<Buffer | undefined> {
-    for (const { offsets, volumeSize, files } of donors) {
-      const offset = offsets.get(unit.entry);
-      if (offset === undefined) continue;
-      const at = { ...unit, position: offset + unit.at };
+    for (const donor of donors) {
+      const { volumeSize, files } = donor;
+      const position = placeIn(donor, unit.entry, unit.at, unit.length);
+      if (position === undefined) continue;
+      const at = { ...unit, position };
       const bytes = await this.find(at, volumeSize, (volume) =>
         files.slice(volume, volume + 1).flatMap((it) => it ?? []),
       );

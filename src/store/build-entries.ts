@@ -32,40 +32,53 @@ export class SourceDamage extends Error {
  * left of one is continued.
  * @throws {SourceDamage} when one has a wrong digest; {AirferryError} ERR_SPACE, ERR_IO
  */
-export async function buildEntries(recipes: readonly Recipe[], context: Omit<CopyContext, "volumes">): Promise<void> {
-  const { store, incoming, committer } = context;
+export async function buildEntries(
+  recipes: readonly Recipe[],
+  context: Omit<CopyContext, "volumes"> & {
+    /** Files with the pieces that recipes take from the entry itself, by its digest. */
+    own: ReadonlyMap<Digest, string>;
+  },
+): Promise<void> {
+  const { store, incoming, committer, own } = context;
   for (const recipe of recipes) {
-    const { digest, size, sources } = recipe;
+    const { digest, size } = recipe;
+    const sources = recipe.sources.filter((it) => it.digest !== digest);
     if (store.bucket !== undefined) {
       const isBuilt = await buildObject(recipe, store.bucket, context);
-      if (!isBuilt) throw new SourceDamage(recipe, await damagedOf(recipe, context));
+      if (!isBuilt) throw new SourceDamage(recipe, await damagedOf(sources, context));
       store.addBlob(digest, size);
       continue;
     }
     const file = incoming.partFile(digest);
-    const jobs = (position: number, length: number) => [jobOf(recipe, store, file, position, length)];
+    const fileOf = (source: Digest) => (source === digest && own.get(source)) || store.blobPath(source);
+    const jobs = (position: number, length: number) => [jobOf(recipe, fileOf, file, position, length)];
     const stepAt = (position: number) => recipe.lengthOf(position, STEP_OPERATIONS);
     const actual = await copyWhole(file, { size, digest, jobs, stepAt }, context).catch(async (error: unknown) => {
       const isSource = error instanceof AirferryError && sources.some((it) => store.blobPath(it.digest) === error.path);
-      const damaged = isSource ? await damagedOf(recipe, context) : [];
+      const damaged = isSource ? await damagedOf(sources, context) : [];
       throw damaged.length === 0 ? error : new SourceDamage(recipe, damaged);
     });
-    if (actual !== digest) throw new SourceDamage(recipe, await damagedOf(recipe, context));
+    if (actual !== digest) throw new SourceDamage(recipe, await damagedOf(sources, context));
     committer.addSynced(file, digest);
   }
 }
 
-function jobOf(recipe: Recipe, store: Store, to: string, position: number, length: number): RangeJob {
+function jobOf(
+  recipe: Recipe,
+  fileOf: (source: Digest) => string,
+  to: string,
+  position: number,
+  length: number,
+): RangeJob {
   const parts = [...recipe.ranges(position, length)].map(
-    ({ source, ...range }): RangePart =>
-      source === undefined ? range : { ...range, file: store.blobPath(source.digest) },
+    ({ source, ...range }): RangePart => (source === undefined ? range : { ...range, file: fileOf(source.digest) }),
   );
   return { file: to, offset: 0, length, parts, copyTo: { file: to, offset: position } };
 }
 
 /** The sources that are not what their names say, or cannot be read. */
 async function damagedOf(
-  { sources }: Recipe,
+  sources: readonly RecipeSource[],
   { store, pool }: Pick<CopyContext, "store" | "pool">,
 ): Promise<RecipeSource[]> {
   const damaged: RecipeSource[] = [];

@@ -53,6 +53,7 @@ async function open(t: Test) {
       incoming,
       committer,
       pool,
+      own: new Map(),
       progress: (bytes) => {
         counts.progress += bytes;
       },
