@@ -179,7 +179,11 @@ t.test("packages of a repository, and what the bundle carries anyway, are source
     stdio: "ignore",
   });
   sides.content({ ...repository, files: [carried], isos: [ISO("x.iso")] });
-  const second = await sides.pack("--base", "1");
+  // A scanner is given the whole ISO, by its members.
+  const script = '#!/bin/sh\n[ "$1" = --version ] || (cd "$1" && find . -name c.bin) >> seen.txt\n';
+  writeFileSync(join(sides.dir, "look"), script.replace("seen.txt", join(sides.dir, "seen.txt")), { mode: 0o755 });
+  const second = await sides.pack("--base", "1", "--scan", `${join(sides.dir, "look")} {}`);
+  t.match(readFileSync(join(sides.dir, "seen.txt"), "utf8"), /c\.bin/);
   const { entries } = sides.inventory(second);
   const part = entries.find((it) => it.path === "recipes/isos/dvd.iso");
   t.ok((part?.size ?? 0) > 100_000 && (part?.size ?? 0) < 200_000, `${part?.size}`);

@@ -41,7 +41,7 @@ export async function scanPacked(
     opened.defer(close);
     built.set(digest, slice(bytes, there.offset, size));
   }
-  return scan(job, inventory, volumes, where, built);
+  return await scan(job, inventory, volumes, where, built);
 }
 
 /** Writes `scan.json`; returns its line for SHA256SUMS. */
