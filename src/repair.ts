@@ -133,7 +133,7 @@ async function checkOut(out: string, { targets, twins, root }: RepairJob): Promi
 
 /** Hashes the copies of every volume. */
 async function checkVolumes(
-  { copies, loose, targets, contents }: RepairJob,
+  { copies, loose, targets, whole, contents }: RepairJob,
   hashes: HashPool,
   { progress }: RepairOptions,
 ): Promise<{ goodIn: Map<number, Set<string>>; good: Map<number, string> }> {
@@ -157,7 +157,7 @@ async function checkVolumes(
       if (it.size !== size || (good.has(index) && !targets.includes(it.dir))) continue;
       if (!(await isGood(it.path, size, digest))) continue;
       if (!good.has(index)) good.set(index, it.path);
-      goodIn.set(index, (goodIn.get(index) ?? new Set()).add(it.dir));
+      if (whole.has(it.dir)) goodIn.set(index, (goodIn.get(index) ?? new Set()).add(it.dir));
     }
     const others = loose.filter((it) => it.size === size && (it.index === undefined || it.index === index));
     for (const it of others) if (!good.has(index) && (await isGood(it.path, size, digest))) good.set(index, it.path);

@@ -105,6 +105,17 @@ t.test("a volume that lost a sector is repaired: the blocks behind it are found 
   t.ok(await isGood(bundle));
 });
 
+t.test("a volume of the same content under another signed root is written, not counted on", async (t) => {
+  const bundle = copyOf();
+  rmSync(join(bundle, "data.tar.0001"));
+  const packedAgain = copyOf();
+  truncateSync(join(packedAgain, "SHA256SUMS"), 100);
+  t.match((await repair([bundle], { trust, from: [packedAgain], inPlace: true })).volumes, [
+    { name: "data.tar.0001", state: "repaired", by: "copy" },
+  ]);
+  t.ok(await isGood(bundle));
+});
+
 t.test("stock par2 verifies and repairs what is carried", async (t) => {
   if (!needs(t, "par2")) return;
   const bundle = copyOf();

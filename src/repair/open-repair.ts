@@ -36,6 +36,8 @@ export interface RepairJob {
   targets: string[];
   /** Further folders of the same bundle. */
   twins: string[];
+  /** Those of both that have its signed root, so that an import takes them as they are. */
+  whole: ReadonlySet<string>;
   contents: Contents;
   /** All lines of the signed root. */
   lines: SumLine[];
@@ -105,6 +107,7 @@ export async function openRepair(folders: readonly string[], options: OpenOption
   return {
     targets,
     twins,
+    whole: new Set([...targets, ...root.whole]),
     contents,
     lines: root.lines,
     copies: contents.inventory.volumes.map(({ name }) =>

@@ -38,6 +38,8 @@ export interface TrustedRoot {
   /** The bundle's own folders, one by one, and further ones of the same bundle. */
   targets: Media[];
   twins: Media[];
+  /** Further ones that have this root themselves. */
+  whole: string[];
   /** Good files of signatures/, by name. */
   signatures: Map<string, Buffer>;
   /** Files of signatures/ that are damaged or missing in the bundle's own folders. */
@@ -81,7 +83,9 @@ export async function findRoot(
       if (own.includes(false)) continue;
       const twins: string[] = [];
       for (const it of others) if (!isOther(sumsOf.get(it), identity) && (await isOf(it))) twins.push(it);
-      return await judge(sums, lines, await readEach(targets, sums), await readEach(twins, sums), source);
+      const whole = twins.filter((it) => sumsOf.get(it)?.equals(sums) === true);
+      const root = await judge(sums, lines, await readEach(targets, sums), await readEach(twins, sums), source);
+      return { ...root, whole };
     } catch (error) {
       if (!(error instanceof AirferryError) || error.code === "ERR_USAGE") throw error;
       refusal ??= problemsOf(error);
@@ -136,7 +140,7 @@ async function judge(
   targets: Media[],
   twins: Media[],
   source: TrustSource,
-): Promise<TrustedRoot> {
+): Promise<Omit<TrustedRoot, "whole">> {
   const media = [...targets, ...twins];
   const carried = source.keys !== undefined ? [] : await carriedTrust(lines, media);
   const trust = settleTrust(source, carried);
