@@ -56,16 +56,17 @@ interface FinishOptions {
   /** Final path of the bundle's folder. */
   target: string;
   inventory: WrittenInventory;
-  /** Signs the bytes of SHA256SUMS; no signers make an unsigned bundle. */
-  sign: (sums: Uint8Array) => Promise<SignatureFileBytes[]>;
+  /**
+   * Signs the bytes of SHA256SUMS, and attests what these documents say; no signers make an unsigned bundle. Returns
+   * files of the folder `signatures`.
+   */
+  sign: (sums: Uint8Array, documents: readonly SumLine[]) => Promise<SignatureFileBytes[]>;
   /** Of those who sign now, for VERIFY.txt. */
   keys: readonly PackingKey[];
   /** Writes further files into a folder, which may be too large for memory: the bill of materials, a scan. */
   writeDocuments?: (dir: string) => Promise<SumLine[]>;
-  /** Which attestations `attest` writes, for VERIFY.txt. */
+  /** Which attestations `sign` makes, for VERIFY.txt. */
   attestations?: readonly AttestationKind[];
-  /** Writes attestations of the inventory, which is among these documents. */
-  attest?: (dir: string, documents: readonly SumLine[]) => Promise<SumLine[]>;
   /** In the folder already. */
   spread?: readonly SpreadFile[];
   /** Volumes per medium, each medium being a folder with all the small files; absent: one flat folder. */
@@ -108,12 +109,11 @@ export async function finishBundle(options: FinishOptions): Promise<Digest> {
       }),
     ),
   );
-  const written = [
+  const documents = [
     ...((await options.writeDocuments?.(dir)) ?? []),
     ...(await writeListings(dir, inventory.entries)),
     { name: INVENTORY_NAME, digest: await writePieces(join(dir, INVENTORY_NAME), inventoryPieces(inventory)) },
   ];
-  const documents = [...written, ...((await options.attest?.(dir, written)) ?? [])];
   const sums = formatSums([
     ...documents,
     ...[...small].map(([name, bytes]) => ({ name, digest: digestOf(bytes) })),
@@ -121,7 +121,7 @@ export async function finishBundle(options: FinishOptions): Promise<Digest> {
     ...spread,
     ...programs,
   ]);
-  const signatures = await options.sign(sums);
+  const signatures = await options.sign(sums, documents);
   for (const { name, bytes } of signatures) small.set(`signatures/${name}`, bytes);
   small.set("SHA256SUMS", sums);
 

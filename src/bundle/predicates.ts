@@ -5,8 +5,8 @@ import { LOCK_NAME, MANIFEST_NAME } from "./media-names.ts";
 import type { ScanReport } from "./scan-report.ts";
 import type { SumLine } from "./sums.ts";
 
-const BUILD_TYPE = "https://airferry.dev/pack/v1";
-const BUILDER = "https://airferry.dev/builder/v1";
+const BUILD_TYPE = "urn:airferry:pack:v1";
+const BUILDER = "urn:airferry:builder:v1";
 /** The lock has all of them. */
 const MAX_DEPENDENCIES = 1000;
 const MAX_DEPENDENCY_BYTES = 192 * 1024;

@@ -4,8 +4,9 @@
  */
 import { plural } from "../io/format.ts";
 import { isPostQuantum, type KeyKind } from "../sign/keys.ts";
+import { lateAttestationName } from "./attest-rules.ts";
 import type { WrittenInventory } from "./inventory-types.ts";
-import { type AttestationKind, attestationName, INVENTORY_NAME, PREDICATE_TYPES } from "./media-names.ts";
+import { type AttestationKind, PREDICATE_TYPES, SIGNATURES_NAME, SUMS_NAME } from "./media-names.ts";
 import { VOLUME_PREFIX } from "./volume-layout.ts";
 
 /** A key that signs the bundle when it is packed. */
@@ -57,19 +58,20 @@ With airferry:
   return parts.join("\n");
 }
 
-/** How cosign checks what the packer states, which SHA256SUMS covers as well. */
+/** How cosign checks what the packer states. */
 function attestationText({ keys, attestations }: VerifyFacts): string {
   const names = namesOf(keys);
-  const name = names[keys.findIndex((it) => !isPostQuantum(it.kind))];
-  if (attestations.length === 0 || name === undefined) return "";
+  const index = keys.findIndex((it) => !isPostQuantum(it.kind));
+  const [name, key] = [names[index], keys[index]];
+  if (attestations.length === 0 || name === undefined || key === undefined) return "";
   const lines = attestations.map(
     (kind) =>
-      `  cosign verify-blob-attestation --key ${name} --bundle ${attestationName(kind)} --type ${PREDICATE_TYPES[kind]} --trusted-root trusted_root.json --insecure-ignore-tlog=true ${INVENTORY_NAME}`,
+      `  cosign verify-blob-attestation --key ${name} --bundle ${SIGNATURES_NAME}/${lateAttestationName(key.keyid16, kind)} --type ${PREDICATE_TYPES[kind]} --trusted-root trusted_root.json --insecure-ignore-tlog=true ${SUMS_NAME}`,
   );
   const what = attestations.includes("scan")
     ? "it was packed from, and what a scanner said of it"
     : "it was packed from";
-  return `Statements of what ${what} (in-toto, in attest.*.sigstore.json) are signed too:
+  return `Statements of what ${what} (in-toto, beside the signatures) are signed too:
 ${lines.join("\n")}
 `;
 }

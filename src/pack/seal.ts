@@ -28,7 +28,7 @@ import { planParity, writeParity } from "./pack-parity.ts";
 import type { RecipePlanner } from "./plan-recipes.ts";
 import { scanPacked, writeScan } from "./scan-packed.ts";
 import type { Target } from "./target.ts";
-import { attestationsOf, writeAttestations } from "./write-attestations.ts";
+import { attestationsOf, makeAttestations } from "./write-attestations.ts";
 import { writeFileList, writeRecipes } from "./write-recipes.ts";
 import { writeSources } from "./write-sources.ts";
 
@@ -81,9 +81,11 @@ export async function sealBundle(job: PackJob, bundle: FilledBundle, target: Tar
       ];
     },
     attestations: attestationsOf(job.signers, scanned),
-    attest: (dir, documents) => writeAttestations(dir, job.signers, { inventory, documents, scanned }),
     ...(job.volumesPerMedium !== undefined && { volumesPerMedium: job.volumesPerMedium }),
-    sign: async (sums) => (await Promise.all(job.signers.map((signer) => signatureFiles(sums, signer)))).flat(),
+    sign: async (sums, documents) => [
+      ...(await Promise.all(job.signers.map((signer) => signatureFiles(sums, signer)))).flat(),
+      ...(await makeAttestations(sums, job.signers, { inventory, documents, scanned })),
+    ],
   });
   const size = inventory.volumes.reduce((sum, volume) => sum + volume.size, 0);
   const finished = { bundle: target.path, serial: target.serial, digest, size, ...contentOf(inventory) };
