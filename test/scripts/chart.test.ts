@@ -3,11 +3,13 @@
  * against the program.
  */
 import { spawnSync } from "node:child_process";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import t from "tap";
 import { parseAllDocuments } from "yaml";
+import { cacheBytes, prepareCache } from "../../src/cache/cache-folder.ts";
+import { parseS3Target } from "../../src/s3/s3-target.ts";
 import { VERSION } from "../../src/version.ts";
 import { absent, CLIENTS_BIN, clientEnv, clientPath, needs } from "../fixtures/clients.ts";
 import { ROOT, scratch } from "../fixtures/program.ts";
@@ -18,7 +20,7 @@ const NEWEST = "1.37.0";
 
 interface Resource {
   kind: string;
-  metadata: { name: string };
+  metadata: { name: string; annotations?: object };
   // biome-ignore lint/suspicious/noExplicitAny: any kind of resource
   spec: any;
 }
@@ -44,6 +46,27 @@ const ALL = {
   imagePullSecrets: [{ name: "site" }],
 };
 
+/** A bucket of a site with its own CA, by keys; and one of AWS, by a role. */
+const SITE_BUCKET = {
+  bucket: "airferry",
+  prefix: "site/a",
+  endpoint: "https://s3.site.example:9443",
+  region: "eu-1",
+  credentialsSecret: "bucket-keys",
+  caSecret: "site-ca",
+  cache: { size: "200GiB" },
+};
+const ROLE = { "eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/airferry" };
+const AWS_BUCKET = { bucket: "airferry", region: "eu-central-1", serviceAccountAnnotations: ROLE };
+const BUCKETS = {
+  site: { ...ALL, store: { s3: SITE_BUCKET }, networkPolicy: { bucket: [{ ipBlock: { cidr: "10.0.0.7/32" } }] } },
+  aws: { store: { s3: AWS_BUCKET } },
+  shared: {
+    store: { s3: { bucket: "abc", endpoint: "http://minio", serviceAccountName: "own", cache: { claim: "cache" } } },
+    networkPolicy: { bucketPort: 9000 },
+  },
+};
+
 /** What the chart makes of values, as text; undefined and the error where it refuses them. */
 function rendered(values: object, version = NEWEST): { text: string; error: string } {
   const file = join(dir, "values.json");
@@ -54,6 +77,13 @@ function rendered(values: object, version = NEWEST): { text: string; error: stri
 
 function resources(text: string): Resource[] {
   return parseAllDocuments(text).map((it) => it.toJS() as Resource);
+}
+
+function podOf(values: object): Resource["spec"] {
+  const { text, error } = rendered(values);
+  const found = resources(text).find((it) => it.kind === "Deployment");
+  if (found === undefined) throw new Error(error);
+  return found.spec.template.spec;
 }
 
 /** The validator's verdict on resources of the API itself; those of operators have no schema there. */
@@ -67,7 +97,7 @@ function validated(text: string, version: string): { status: number | null; stdo
 
 if (needs(t, "helm", "kubernetes-validate")) {
   t.test("every resource fits the schemas of the oldest and the newest Kubernetes", async (t) => {
-    for (const [name, values] of Object.entries({ least: { store: { claim: "store" } }, all: ALL })) {
+    for (const [name, values] of Object.entries({ least: { store: { claim: "store" } }, all: ALL, ...BUCKETS })) {
       for (const version of ["1.25.0", NEWEST]) {
         const { text, error } = rendered(values, version);
         t.not(text, "", error);
@@ -104,7 +134,7 @@ if (needs(t, "helm", "kubernetes-validate")) {
   });
 
   t.test("pods have no rights beyond reading the store", async (t) => {
-    for (const values of [{ store: { claim: "store", subPath: "a" } }, ALL]) {
+    for (const values of [{ store: { claim: "store", subPath: "a" } }, ALL, ...Object.values(BUCKETS)]) {
       const { spec } = resources(rendered(values).text).find((it) => it.kind === "Deployment") as Resource;
       const pod = spec.template.spec;
       t.equal(pod.automountServiceAccountToken, false);
@@ -121,7 +151,7 @@ if (needs(t, "helm", "kubernetes-validate")) {
         t.equal(container[probe].httpGet.path, "/healthz");
       }
       t.notMatch(container.image, /:latest$/);
-      const mounts = container.volumeMounts.filter((it: { name: string }) => it.name !== "tmp");
+      const mounts = container.volumeMounts.filter((it: { name: string }) => !["tmp", "cache"].includes(it.name));
       for (const it of mounts) t.equal(it.readOnly, true, it.name);
       const named = pod.volumes.map((it: { name: string }) => it.name).sort();
       t.same(container.volumeMounts.map((it: { name: string }) => it.name).sort(), named);
@@ -129,21 +159,82 @@ if (needs(t, "helm", "kubernetes-validate")) {
   });
 
   t.test("the program knows every argument of the container", async (t) => {
-    const { spec } = resources(rendered(ALL).text).find((it) => it.kind === "Deployment") as Resource;
-    const args: string[] = spec.template.spec.containers[0].args;
+    const { args } = podOf(ALL).containers[0];
     const help = readFileSync(join(ROOT, "docs", "cli.md"), "utf8").split("## airferry serve\n")[1] ?? "";
-    const flags = args.filter((it) => it.startsWith("--"));
-    t.ok(flags.length >= 6);
+    const flags = [...args, ...podOf(BUCKETS.site).containers[0].args].filter((it: string) => it.startsWith("--"));
+    t.ok(flags.length >= 14);
     for (const flag of flags) t.match(help.split("\n## ")[0], new RegExp(`^ +${flag}\\b`, "m"), flag);
     t.same(args.slice(args.indexOf("--tls"), args.indexOf("--tls") + 2), ["--tls", "/tls/tls.crt,/tls/tls.key"]);
     t.same(args.slice(-2), ["--verify-reads", "always"]);
   });
 
+  t.test("a store in a bucket has a name that the program takes, a cache, keys, and a way out", async (t) => {
+    const ports = (values: object) =>
+      resources(rendered(values).text)
+        .find((it) => it.kind === "NetworkPolicy")
+        ?.spec.egress.map((it: { ports: { port: number }[]; to?: unknown }) => [...it.ports.map((p) => p.port), it.to]);
+    const site = podOf(BUCKETS.site);
+    const [container] = site.containers;
+    const after = (flag: string, of = container) => of.args[of.args.indexOf(flag) + 1];
+    const { name, ...target } = parseS3Target(after("--store"), {});
+    t.same([name, target.ca, target.prefix], [after("--store"), "/bucket-ca/ca.crt", "site/a"]);
+    t.same([after("--cache"), cacheBytes(after("--cache-size"))], ["/cache/store", 200 * 1024 ** 3]);
+    const key = (it: string) => ({ name: it, valueFrom: { secretKeyRef: { name: "bucket-keys", key: it } } });
+    t.same(container.env, ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].map(key));
+    t.match(site.volumes, [{ name: "cache", emptyDir: { sizeLimit: `${251 * 1024}Mi` } }, { name: "bucket-ca" }]);
+    t.equal(site.serviceAccountName, undefined);
+    t.same(ports(BUCKETS.site), [
+      [53, 53, undefined],
+      [9443, [{ ipBlock: { cidr: "10.0.0.7/32" } }]],
+    ]);
+
+    const aws = podOf(BUCKETS.aws);
+    t.equal(after("--store", aws.containers[0]), "s3://airferry?region=eu-central-1");
+    t.equal(parseS3Target(after("--store", aws.containers[0]), {}).endpoint, undefined);
+    const account = resources(rendered(BUCKETS.aws).text).find((it) => it.kind === "ServiceAccount");
+    t.match(account?.metadata, { name: aws.serviceAccountName, annotations: ROLE });
+    t.equal(aws.containers[0].env, undefined);
+    t.same(ports(BUCKETS.aws), [
+      [53, 53, undefined],
+      [443, undefined],
+      [443, undefined],
+    ]);
+
+    const shared = podOf(BUCKETS.shared);
+    t.match(shared, { serviceAccountName: "own", volumes: [{ persistentVolumeClaim: { claimName: "cache" } }] });
+    t.notOk(resources(rendered(BUCKETS.shared).text).some((it) => it.kind === "ServiceAccount"));
+    t.same(ports(BUCKETS.shared), [
+      [53, 53, undefined],
+      [9000, undefined],
+      [443, undefined],
+    ]);
+    t.same(ports({ store: { claim: "a" } }), []);
+
+    // As a volume is for a pod with a group: everybody can write to it, so the cache is a folder in it.
+    const volume = join(dir, "volume");
+    mkdirSync(volume);
+    chmodSync(volume, 0o2777);
+    t.equal(await prepareCache(join(volume, "store"), name), join(volume, "store"));
+    await t.rejects(prepareCache(volume, name), { code: "ERR_USAGE" });
+  });
+
   t.test("values that cannot work are refused", async (t) => {
+    const s3 = { bucket: "abc", endpoint: "https://s3", credentialsSecret: "k" };
     const nfs = { server: "a", path: "/b" };
     for (const [values, fault] of [
       [{}, /set exactly one store/],
       [{ store: { claim: "a", nfs } }, /set exactly one store.*got 2/],
+      [{ store: { claim: "a", s3 } }, /set exactly one store.*got 2/],
+      [{ store: { s3, subPath: "a" } }, /store.s3.prefix/],
+      [{ store: { s3: { ...s3, credentialsSecret: "" } } }, /say who the pods are/],
+      [{ store: { s3: { ...s3, serviceAccountName: "a" } } }, /say who the pods are/],
+      [{ store: { s3: { ...s3, endpoint: "" } } }, /store.s3.region/],
+      [{ store: { s3: { ...s3, endpoint: "http://s3", caSecret: "a" } } }, /caSecret needs/],
+      [{ store: { s3: { ...s3, endpoint: "https://k:v@s3" } } }, /endpoint/],
+      [{ store: { s3: { ...s3, bucket: "a/b" } } }, /bucket/],
+      [{ store: { s3: { ...s3, prefix: "/a" } } }, /prefix/],
+      [{ store: { s3: { ...s3, cache: { size: "10Gi" } } } }, /size/],
+      [{ store: { s3: { ...s3, cache: { size: "63MiB" } } } }, /64MiB or more/],
       [{ store: { claim: "a" }, url: "airferry.site" }, /url/],
       [{ store: { claim: "a" }, replicas: 0 }, /replicas/],
       [{ store: { claim: "a" }, image: { repository: "a", digest: "sha256:12" } }, /digest/],
