@@ -55,7 +55,8 @@ function damageFile(bundle: string, name: string, random: Random): Damage {
     default:
       what = changeBytes(path, random);
   }
-  return { what: `${what} ${name}`, names: [name] };
+  // Of a pair that does not agree either file may be named.
+  return { what: `${what} ${name}`, names: [name.replace(/^(signatures\/[0-9a-f]{16}\.).*/, "$1")] };
 }
 
 function damage(bundle: string, other: string, random: Random): Damage {
