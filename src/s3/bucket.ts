@@ -49,6 +49,10 @@ const FIRST_PATIENCE_MS = 5000;
 const FIRST_WAIT_MS = 100;
 const MAX_WAIT_MS = 5000;
 const MAX_DELETED = 1000;
+/** More names than a store has below one prefix. */
+const MAX_LISTED = 1_000_000;
+/** Pages in a row without a name that was asked for: a few come after much was deleted. */
+const MAX_EMPTY_PAGES = 100;
 
 /** Opens a bucket; asks nothing yet. The caller closes it. @throws {AirferryError} ERR_USAGE for a `ca` that is none */
 export async function openBucket(target: S3Target, limits: Partial<BucketLimits> = {}): Promise<Bucket> {
@@ -170,31 +174,32 @@ export class Bucket {
     });
   }
 
-  /** All objects whose keys begin with `below`, in the order of the keys, page by page. */
+  /**
+   * All objects whose keys begin with `below`, in the order of the keys, page by page.
+   * @throws {AirferryError} ERR_OBJECT_STORAGE for a list without an end
+   */
   async *list(below: string): AsyncGenerator<ObjectFacts> {
-    for (let token: string | undefined; ; ) {
-      const { objects, next } = await this.#page(below, token);
+    let count = 0;
+    for await (const { objects } of this.#pages(below)) {
       for (const it of objects) {
-        // A gateway that answers with keys that were not asked for is not believed.
-        if (it.key.startsWith(this.#start + below)) yield { ...it, key: it.key.slice(this.#start.length) };
+        if (++count > MAX_LISTED) throw this.#endless(below, `more than ${MAX_LISTED} names`);
+        yield it;
       }
-      if (next === undefined) return;
-      token = next;
     }
   }
 
-  /** Names directly below a folder, which ends with a slash: of folders without the slash, and objects. */
-  async folder(below: string): Promise<{ folders: string[]; objects: ObjectFacts[] }> {
+  /**
+   * Names directly below a folder, which ends with a slash: of folders without the slash, and objects.
+   * @param most how many names are enough
+   */
+  async folder(below: string, most = MAX_LISTED): Promise<{ folders: string[]; objects: ObjectFacts[] }> {
     const found: { folders: string[]; objects: ObjectFacts[] } = { folders: [], objects: [] };
-    const start = this.#start + below;
-    for (let token: string | undefined; ; ) {
-      const { objects, folders, next } = await this.#page(below, token, "/");
-      for (const it of folders) if (it.startsWith(start)) found.folders.push(it.slice(start.length).replace(/\/$/, ""));
-      for (const it of objects)
-        if (it.key.startsWith(start)) found.objects.push({ ...it, key: it.key.slice(this.#start.length) });
-      if (next === undefined) return found;
-      token = next;
+    for await (const { objects, folders } of this.#pages(below, "/")) {
+      for (const it of folders) found.folders.push(it.replace(/\/$/, ""));
+      for (const it of objects) found.objects.push(it);
+      if (found.folders.length + found.objects.length >= most) break;
     }
+    return found;
   }
 
   /**
@@ -280,10 +285,31 @@ export class Bucket {
     return this.#start + key;
   }
 
-  #page(below: string, token: string | undefined, delimiter?: string) {
-    return this.#ask("list", below, this.#limits.smallMs, (signal) =>
-      this.#client.list(this.#start + below, token, delimiter, signal),
-    );
+  /**
+   * The pages of a list: objects by their keys below the prefix of the target, folders by their names below `below`. A
+   * gateway that answers with keys that were not asked for is not believed, nor one that has no last page.
+   */
+  async *#pages(below: string, delimiter?: string): AsyncGenerator<{ objects: ObjectFacts[]; folders: string[] }> {
+    const start = this.#start + below;
+    let empty = 0;
+    for (let token: string | undefined; ; ) {
+      const page = await this.#ask("list", below, this.#limits.smallMs, (signal) =>
+        this.#client.list(start, token, delimiter, signal),
+      );
+      const objects = page.objects
+        .filter((it) => it.key.startsWith(start))
+        .map((it) => ({ ...it, key: it.key.slice(this.#start.length) }));
+      const folders = page.folders.filter((it) => it.startsWith(start)).map((it) => it.slice(start.length));
+      yield { objects, folders };
+      if (page.next === undefined) return;
+      empty = objects.length + folders.length === 0 ? empty + 1 : 0;
+      if (page.next === token || empty > MAX_EMPTY_PAGES) throw this.#endless(below, "no page is the last one");
+      token = page.next;
+    }
+  }
+
+  #endless(below: string, fault: string): AirferryError {
+    return s3Error(this.target, "list", below, new Error(`its list has no end: ${fault}`));
   }
 
   #tooLarge(key: string, most: number, length: number): AirferryError {

@@ -19,6 +19,8 @@ const HEAD_MS = 4000;
 const IDLE_MS = 5000;
 /** An attempt at a small object as a whole. */
 const SMALL_MS = 10_000;
+/** A larger one brings so much in each such time, or is given up: whoever drips holds up all others. */
+const PACE = { ms: 10_000, bytes: 40 * 1024 };
 const LIMITS = { connectMs: 2000, idleMs: IDLE_MS, smallMs: HEAD_MS, largeMs: SMALL_MS, patienceMs: 500 };
 /** How long a signed URL is good, and how long it is used here: credentials of roles end earlier. */
 const SIGNED_S = 900;
@@ -79,7 +81,7 @@ class DirectObjects implements BucketObjects {
   }
 
   async list(prefix: string, limit: number): Promise<string[]> {
-    const { folders, objects } = await this.#bucket.folder(prefix);
+    const { folders, objects } = await this.#bucket.folder(prefix, limit);
     const names = [...folders.map((it) => `${it}/`), ...objects.map((it) => it.key.slice(prefix.length))];
     return names.slice(0, limit);
   }
@@ -102,7 +104,9 @@ class DirectObjects implements BucketObjects {
       answer.destroy();
       throw this.#fault(key, `it answered ${statusCode} to a request for ${isRange ? range : "all of it"}`);
     }
-    const sent = await this.#pipe(key, answer, maxBytes, undefined, take);
+    // Of a range, nothing behind it.
+    const most = end === undefined ? maxBytes : Math.min(maxBytes, end - start);
+    const sent = await this.#pipe(key, answer, most, undefined, take);
     return isRange ? Number(total) : sent;
   }
 
@@ -156,9 +160,20 @@ class DirectObjects implements BucketObjects {
     take: (bytes: Buffer) => Promise<void> | undefined,
   ): Promise<number> {
     const announced = Number(answer.headers["content-length"] ?? Number.NaN);
-    const timer =
-      limitMs && setTimeout(() => answer.destroy(new Error(`not complete within ${limitMs / 1000} s`)), limitMs);
     let sent = 0;
+    let counted = 0;
+    let isBusy = false;
+    let waited = false;
+    const timer =
+      limitMs === undefined
+        ? setInterval(() => {
+            // The time of the receiver is not the sender's.
+            if (!isBusy && !waited && sent - counted < PACE.bytes)
+              answer.destroy(new Error(`${sent - counted} bytes in ${PACE.ms / 1000} s`));
+            counted = sent;
+            waited = false;
+          }, PACE.ms)
+        : setTimeout(() => answer.destroy(new Error(`not complete within ${limitMs / 1000} s`)), limitMs);
     let fault: unknown;
     try {
       for await (const part of answer as AsyncIterable<Buffer>) {
@@ -166,7 +181,11 @@ class DirectObjects implements BucketObjects {
         buffersUsed(part.length * YOUNG_FACTOR);
         if (sent > maxBytes) throw this.#tooLarge(key, maxBytes);
         const busy = take(part);
-        if (busy !== undefined) await busy;
+        if (busy === undefined) continue;
+        isBusy = true;
+        await busy;
+        isBusy = false;
+        waited = true;
       }
     } catch (error) {
       fault = error;
@@ -222,6 +241,7 @@ class DirectObjects implements BucketObjects {
 /** What a refusal says, as far as it is short. */
 async function faultText(answer: IncomingMessage): Promise<string> {
   let text = "";
+  const timer = setTimeout(() => answer.destroy(), HEAD_MS);
   try {
     for await (const part of answer) {
       text += (part as Buffer).toString("latin1");
@@ -229,6 +249,8 @@ async function faultText(answer: IncomingMessage): Promise<string> {
     }
   } catch {
     // Its status says enough.
+  } finally {
+    clearTimeout(timer);
   }
   return text;
 }

@@ -4,7 +4,7 @@
  * those of bucket.ts.
  */
 
-import type { Readable } from "node:stream";
+import { pipeline, type Readable, Transform } from "node:stream";
 import { rootCertificates } from "node:tls";
 import {
   AbortMultipartUploadCommand,
@@ -44,6 +44,8 @@ export interface StoredPart {
 /** Connections that are open at once. */
 const MAX_SOCKETS = 32;
 const PAGE = 1000;
+/** Of an answer that is not an object: a page of names has less. */
+const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 
 /** A client of one bucket. Whoever makes it closes it. */
 export class SdkClient {
@@ -85,6 +87,23 @@ export class SdkClient {
       { step: "build", name: "airferryBodyDigest", priority: "low" },
     );
     this.#watchClock();
+    this.#boundAnswers();
+  }
+
+  /** The SDK collects answers in memory, however long they are. */
+  #boundAnswers(): void {
+    this.#client.middlewareStack.add(
+      (next, { commandName }) =>
+        async (args) => {
+          const result = await next(args);
+          const response = result.response as { statusCode: number; body?: Readable; headers: Record<string, string> };
+          const isObject = commandName === "GetObjectCommand" && response.statusCode < 300;
+          const isShort = Number(response.headers["content-length"]) <= MAX_ANSWER_BYTES;
+          if (!isObject && !isShort && response.body !== undefined) response.body = bounded(response.body);
+          return result;
+        },
+      { step: "deserialize", name: "airferryBoundAnswers", priority: "low" },
+    );
   }
 
   #watchClock(): void {
@@ -247,4 +266,17 @@ export class SdkClient {
     });
     return getSignedUrl(this.#client, command, { expiresIn: seconds });
   }
+}
+
+function bounded(body: Readable): Readable {
+  let seen = 0;
+  const count = new Transform({
+    transform(bytes: Buffer, _, done) {
+      seen += bytes.length;
+      if (seen <= MAX_ANSWER_BYTES) done(null, bytes);
+      else done(new Error(`its answer is longer than ${MAX_ANSWER_BYTES} bytes`));
+    },
+  });
+  // Whoever reads it hears of a fault.
+  return pipeline(body, count, () => {});
 }
