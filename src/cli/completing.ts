@@ -26,6 +26,8 @@ const PLACEHOLDERS: Readonly<Record<string, Values>> = {
   k: {},
   "id=file": {},
   image: { asked: "images" },
+  /** Of `export`. */
+  "image-or-dir": { asked: "images" },
   key: {},
   "key=value": {},
   kinds: {},

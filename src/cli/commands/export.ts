@@ -36,7 +36,7 @@ export const exportCommand: Register = (program, run) => {
     program
       .command("export")
       .addArgument(new Argument("<what>", "what to export").choices(["image", "tree"]))
-      .argument("<name...>", "image: images, by the names in the bundle; tree: the folder to write"),
+      .argument("<image-or-dir...>", "image: images, by the names in the bundle; tree: the folder to write"),
   )
     .summary("write images as an archive for container tools, or everything as files for any web server")
     .description(

@@ -60,7 +60,7 @@ export const publishCommand: Register = (program, run) => {
     .option("--stream <stream>", "use only this stream")
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry publish harbor.site.example/airferry --store /srv/airferry\n  airferry publish zot.site.example:5000 --store /srv/airferry --names bare --image pause:3.10\n  airferry publish https://nexus.site.example/repository/airferry-rpms/ --kind rpms --store /srv/airferry\n  airferry publish https://art.site.example/artifactory/files-local/ --kind files --store /srv/airferry --dry-run\n\nAIRFERRY_STORE replaces --store.\nExit status: 0 done, 1 failed, 2 usage.",
+      "\nExamples:\n  airferry publish harbor.site.example/airferry --store /srv/airferry\n  airferry publish zot.site.example:5000 --store /srv/airferry --names bare --image pause:3.10\n  airferry publish https://nexus.example/repository/rpms/ --kind rpms --store /srv/airferry\n  airferry publish https://art.example/artifactory/files/ --kind files --store /srv/airferry --dry-run\n\nAIRFERRY_STORE replaces --store.\nExit status: 0 done, 1 failed, 2 usage.",
     )
     .action((target: string, { image, kind, ...flags }: PublishFlags, command: Command) =>
       run(command.opts(), async (output) => {

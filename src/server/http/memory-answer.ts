@@ -2,8 +2,9 @@
  * Asks a router without a connection: one GET, and the whole answer in memory. For what is written down as files, which
  * has to be what a client would get.
  */
-import { IncomingMessage, type OutgoingHttpHeaders, ServerResponse } from "node:http";
+import type { IncomingMessage, OutgoingHttpHeaders } from "node:http";
 import { Socket } from "node:net";
+import { nodeHttp } from "../../io/node-http.ts";
 import type { Router } from "./router.ts";
 
 /** An answer; `headers` by lower-case name. */
@@ -14,7 +15,7 @@ export interface MemoryAnswer {
 }
 
 /** Keeps what a handler sends. Nothing is written anywhere. */
-class KeptResponse extends ServerResponse {
+class KeptResponse extends nodeHttp.ServerResponse {
   readonly answered: Promise<MemoryAnswer>;
   readonly #resolve: (answer: MemoryAnswer) => void;
   readonly #parts: Buffer[] = [];
@@ -72,7 +73,7 @@ function headersOf(given: OutgoingHttpHeaders | readonly string[] | undefined): 
  * answers with a status of 500 or 503.
  */
 export function askInMemory(router: Pick<Router, "answer">, target: string, host: string): Promise<MemoryAnswer> {
-  const req = new IncomingMessage(new Socket());
+  const req = new nodeHttp.IncomingMessage(new Socket());
   req.method = "GET";
   req.url = target;
   req.headers = { host };
