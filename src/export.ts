@@ -13,8 +13,9 @@ import { createImageArchive, type ImageArchive } from "./export/hybrid-archive.t
 import { ioError, syncPath, systemFault } from "./io/atomic.ts";
 import { currentSignal } from "./io/limit.ts";
 import { shellWord, shellWords } from "./io/shell.ts";
+import { isS3Name } from "./s3/s3-target.ts";
+import type { FileSource } from "./server/http/handles.ts";
 import { findImages, type PackedImage, readPackedImage } from "./store/packed-images.ts";
-import { openStore } from "./store/store.ts";
 import type { StoreReader } from "./store/types.ts";
 import type { TreeOptions, WrittenTree } from "./tree/write-tree.ts";
 
@@ -170,7 +171,7 @@ async function pipeInto(stream: NodeJS.ReadableStream, tool: "docker" | "podman"
   return said.trim();
 }
 
-interface ExportTreeOptions extends Omit<TreeOptions, "isos" | "link" | "recheck"> {
+interface ExportTreeOptions extends Omit<TreeOptions, "isos" | "link" | "recheck">, SourceOptions {
   isos?: TreeOptions["isos"] | undefined;
   link?: boolean | undefined;
   recheck?: boolean | undefined;
@@ -193,15 +194,40 @@ const NO_BASE = "http://SERVER";
  *   ERR_IO, ERR_SPACE
  */
 export async function exportTree(options: ExportTreeOptions): Promise<WrittenTree> {
-  const { dir, store: storeDir, stream, isos = "extract", link = false, recheck = false, progress } = options;
+  const { dir, store: storeDir } = options;
   if (/^[a-z][a-z0-9+.-]*:\/\//i.test(dir)) {
     throw new AirferryError("ERR_USAGE", `cannot write a tree to "${dir}": only to a folder`, {
       hint: `airferry export tree ./tree --store ${shellWord(storeDir)}`,
     });
   }
+  if (options.link === true && isS3Name(storeDir)) {
+    throw new AirferryError("ERR_USAGE", `cannot make hard links to "${storeDir}": it is not a folder`, {
+      hint: `airferry export tree ${shellWord(dir)} --store ${shellWord(storeDir)}`,
+    });
+  }
   const base = options.base === undefined ? undefined : treeBase(options.base);
   const ca = options.ca === undefined ? undefined : await readCa(options.ca);
-  const store = await (options.openStore ?? openStore)(storeDir);
+  if (options.openStore !== undefined)
+    return writeTreeOf(await options.openStore(storeDir), undefined, base, ca, options);
+  const store = await openSource(storeDir, options);
+  try {
+    if (!("isCache" in store)) return await writeTreeOf(store, undefined, base, ca, options);
+    await store.mirrorPast();
+    return await writeTreeOf(store, store.files(), base, ca, options);
+  } finally {
+    await store.close();
+  }
+}
+
+/** @param ca certificates (PEM) */
+async function writeTreeOf(
+  store: StoreReader,
+  source: FileSource | undefined,
+  base: string | undefined,
+  ca: string | undefined,
+  options: ExportTreeOptions,
+): Promise<WrittenTree> {
+  const { dir, store: storeDir, stream, isos = "extract", link = false, recheck = false, progress } = options;
   const all = await store.releases();
   const releases = all.filter((it) => stream === undefined || it.stream === stream);
   if (releases.length === 0) {
@@ -218,6 +244,7 @@ export async function exportTree(options: ExportTreeOptions): Promise<WrittenTre
   const { writeTree } = await import("./tree/write-tree.ts");
   const site = await openSilentSite({
     store,
+    source,
     releases,
     url: base ?? NO_BASE,
     hasConfig: base !== undefined,
@@ -227,7 +254,7 @@ export async function exportTree(options: ExportTreeOptions): Promise<WrittenTre
   // A web server's user has to read it all.
   const umask = process.umask(0o022);
   try {
-    return await writeTree(site, { dir, store: storeDir, base, isos, link, recheck, progress });
+    return await writeTree(site, { dir, store: store.dir, base, isos, link, recheck, progress });
   } finally {
     process.umask(umask);
     site.close();

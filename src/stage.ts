@@ -4,6 +4,7 @@
  * builder's folder".
  */
 
+import { openSource, type SourceOptions } from "./cache/open-source.ts";
 import { AirferryError } from "./errors.ts";
 import { findingLine } from "./io/findings.ts";
 import { verifySpace } from "./io/space.ts";
@@ -18,7 +19,7 @@ import type { StoreReader } from "./store/types.ts";
 /** User id of `imagebuilder` in the builders' images. */
 const BUILDER_UID = 1000;
 
-export interface StageOptions extends RenderFrom {
+export interface StageOptions extends RenderFrom, SourceOptions {
   /** Replace existing files with other content. */
   force?: boolean | undefined;
   /** PEM of the server's CA, if it has its own. */
@@ -49,9 +50,18 @@ interface Staged {
  * @throws {AirferryError} ERR_RENDER without a builder in the manifest, or when something that the build needs cannot
  *   be rendered or still has a placeholder; ERR_USAGE for changed files (all of them in `problems`), a folder that
  *   others can write to, secrets that others could read; ERR_PATH_UNSAFE for links and names that lead outside;
- *   ERR_SPACE, ERR_IO
+ *   ERR_SPACE, ERR_IO; of a store in a bucket ERR_OBJECT_STORAGE, ERR_STORE_INVALID
  */
 export async function stage(dir: string, options: StageOptions): Promise<Staged> {
+  const opened = typeof options.store === "string" ? await openSource(options.store, options) : undefined;
+  try {
+    return await stageFrom(dir, { ...options, store: opened ?? options.store });
+  } finally {
+    await opened?.close();
+  }
+}
+
+async function stageFrom(dir: string, options: StageOptions): Promise<Staged> {
   const { files: all, input, store } = await openRender(options);
   // Resolvers and trust are the site's, not the builder's.
   const rendered = all.filter((it) => it.name !== "origins");
@@ -149,8 +159,15 @@ async function compare(
 }
 
 async function place(folder: StagedFolder, file: StagedFile, store: StoreReader): Promise<void> {
-  if (file.entry !== undefined) await folder.copyFrom(store.blobPath(file.entry.digest), file.path, file.mode);
-  else await folder.writeText(file.path, file.text ?? "", file.mode, file.readers);
+  if (file.entry !== undefined) {
+    const opened = await store.openBlob?.(file.entry.digest);
+    if (opened === undefined) return folder.copyFrom(store.blobPath(file.entry.digest), file.path, file.mode);
+    try {
+      await folder.writeBytes(opened.bytes, file.path, file.mode);
+    } finally {
+      await opened.close();
+    }
+  } else await folder.writeText(file.path, file.text ?? "", file.mode, file.readers);
 }
 
 /**

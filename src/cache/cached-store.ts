@@ -14,6 +14,7 @@ import type { OpenBlob, Release } from "../store/types.ts";
 import { BlobFetcher } from "./blob-fetcher.ts";
 import { BucketHealth } from "./bucket-health.ts";
 import { cacheBytes, defaultBucketCache, prepareCache } from "./cache-folder.ts";
+import { CachedFiles } from "./cached-files.ts";
 import { ChunkFolder } from "./chunk-folder.ts";
 import { openThrough } from "./open-blob.ts";
 import { type Admit, isBucketFault, ReleaseMirror } from "./release-mirror.ts";
@@ -120,6 +121,16 @@ export class CachedStore extends Store {
       evictedChunks,
       ...(downSince !== undefined && { downSince }),
     };
+  }
+
+  /** What a server opens of it. */
+  files(): CachedFiles {
+    return new CachedFiles(this.dir, (order) => this.answer(order), false);
+  }
+
+  /** Mirrors what pages show of former releases. @throws {AirferryError} as {@link ReleaseMirror.past} */
+  async mirrorPast(): Promise<void> {
+    await this.#mirror.past();
   }
 
   override async close(): Promise<void> {

@@ -10,7 +10,9 @@ import { homedir } from "node:os";
 import { dirname, join, parse, resolve } from "node:path";
 import { AirferryError, bug } from "../errors.ts";
 import { ioError, makeFolder, syncPath } from "../io/atomic.ts";
+import { throwIfAborted } from "../io/limit.ts";
 import { shellWord } from "../io/shell.ts";
+import type { RandomAccess } from "../io/types.ts";
 
 /** The folder's user and its writer. */
 export interface FolderUsers {
@@ -36,6 +38,7 @@ const PRIVATE = /^\.airferry-[0-9a-f]{16}$/;
 const SIGNS = /^(imageconfig|packer-vars\.json|ks\.cfg|custom_scripts|airferry\.repo|\.airferry-staged\.json|.*\.iso)$/;
 const NO_FOLLOW = constants.O_NOFOLLOW ?? 0;
 const OTHERS_WRITE = 0o022;
+const CHUNK_BYTES = 1024 * 1024;
 
 /** A folder that is held open. */
 interface Held {
@@ -143,6 +146,25 @@ export class StagedFolder implements AsyncDisposable {
     await this.#place(path, mode, "everybody", (temporary) =>
       copyFile(source, temporary, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL),
     );
+  }
+
+  /** Writes a file of bytes that are read from somewhere. */
+  async writeBytes(bytes: RandomAccess, path: string, mode: number): Promise<void> {
+    await this.#place(path, mode, "everybody", async (temporary) => {
+      const out = await open(temporary, "wx", 0o600);
+      try {
+        for (let at = 0; at < bytes.size; ) {
+          throwIfAborted();
+          const chunk = await bytes.read(at, CHUNK_BYTES);
+          if (chunk.length === 0)
+            throw new AirferryError("ERR_IO", `cannot write "${path}": its content ends at byte ${at}`);
+          await out.write(chunk);
+          at += chunk.length;
+        }
+      } finally {
+        await out.close();
+      }
+    });
   }
 
   /** Sets the mode and owner of an unchanged file as if it had been written. */

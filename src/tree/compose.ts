@@ -127,8 +127,8 @@ class Composer {
         seen.add(path);
         const found = site.content(`${rootOf(stream)}/${encodePath(path)}`);
         if (found?.file !== undefined) {
-          const { digest, file, size } = found;
-          if (isDigest(digest)) yield [path, { digest, file, size }];
+          const { digest, size } = found;
+          if (isDigest(digest)) yield [path, this.#stored(digest, size)];
           continue;
         }
         // Their handlers look into images, and ask for logins.
@@ -136,9 +136,14 @@ class Composer {
         const entry = site.view.find(path, stream);
         if (entry === undefined || "conflict" in entry) continue;
         const { digest, size } = entry.entry;
-        yield [path, { digest, file: site.blobPath(digest), size }];
+        yield [path, this.#stored(digest, size)];
       }
     }
+  }
+
+  #stored(digest: Digest, size: number): StoredFile {
+    const { store } = this.#options.site;
+    return { digest, file: store.blobPath(digest), size, open: store.openBlob?.bind(store, digest) };
   }
 
   async #addSidecars(stream: string | undefined): Promise<void> {

@@ -13,6 +13,7 @@ import { type Digest, digestOf, hexOf } from "../io/digest.ts";
 import { digestsOfFile } from "../io/hash-file.ts";
 import { throwIfAborted } from "../io/limit.ts";
 import type { RandomAccess } from "../io/types.ts";
+import type { OpenBlob } from "../store/types.ts";
 
 /** Smaller contents are never links to the store: a copy costs a block. */
 const MIN_LINKED_BYTES = 1024 * 1024;
@@ -43,6 +44,8 @@ export interface StoredFile {
   digest: Digest;
   file: string;
   size: number;
+  /** Opens the content of a store whose blobs are no files. */
+  open?: (() => Promise<OpenBlob>) | undefined;
 }
 
 interface ContentPoolOptions {
@@ -94,13 +97,14 @@ export class ContentPool {
    */
   async addFile(stored: StoredFile): Promise<void> {
     const { digest, size } = stored;
-    const isLinked = this.#options.link && size >= MIN_LINKED_BYTES;
+    const isLinked = this.#options.link && size >= MIN_LINKED_BYTES && stored.open === undefined;
     if (await this.#isHere(digest, size, isLinked ? stored.file : undefined)) {
       this.#options.onBytes?.(size);
       return;
     }
     if (isLinked && (await this.#link(stored))) return;
-    if (size >= MIN_LINKED_BYTES && this.#canClone && (await this.#clone(stored))) return;
+    const isCloned = size >= MIN_LINKED_BYTES && stored.open === undefined && this.#canClone;
+    if (isCloned && (await this.#clone(stored))) return;
     await this.#copy(stored);
   }
 
@@ -153,7 +157,7 @@ export class ContentPool {
    * @throws {AirferryError} as {@link ContentPool.addFile}
    */
   async bytesFor(files: readonly StoredFile[]): Promise<number> {
-    const large = files.filter((it) => it.size >= MIN_LINKED_BYTES);
+    const large = files.filter((it) => it.size >= MIN_LINKED_BYTES && it.open === undefined);
     const [first] = large;
     const isShared = this.#options.link || (first !== undefined && (await this.#canShare(first)));
     return (isShared ? files.filter((it) => it.size < MIN_LINKED_BYTES) : files).reduce((sum, it) => sum + it.size, 0);
@@ -246,25 +250,22 @@ export class ContentPool {
 
   /** Copies what it hashes: what was right when it was read is what is written. */
   async #copy(stored: StoredFile): Promise<void> {
-    const { digest, file, size } = stored;
+    const { digest, size } = stored;
+    const fail = (error: unknown): never => {
+      throw this.#fault(stored, error);
+    };
     await this.#write(async (out, hash) => {
-      const source = await open(file, "r").catch((error: unknown) => {
-        throw this.#fault(stored, error);
-      });
+      const source = await openSequence(stored).catch(fail);
       try {
-        const buffer = Buffer.allocUnsafeSlow(Math.max(1, Math.min(CHUNK_BYTES, size + 1)));
         let total = 0;
         for (;;) {
           throwIfAborted();
-          const { bytesRead } = await source.read(buffer, 0, buffer.length, total).catch((error: unknown) => {
-            throw this.#fault(stored, error);
-          });
-          if (bytesRead === 0) break;
-          total += bytesRead;
-          const chunk = buffer.subarray(0, bytesRead);
+          const chunk = await source.readAt(total).catch(fail);
+          if (chunk.length === 0) break;
+          total += chunk.length;
           hash.update(chunk);
           await out.write(chunk);
-          this.#options.onBytes?.(bytesRead);
+          this.#options.onBytes?.(chunk.length);
           if (total > size) break;
         }
         const actual: Digest = `sha256:${hash.digest("hex")}`;
@@ -333,6 +334,26 @@ export class ContentPool {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return damagedBlob(stored, "no such file");
     return ioError("copy", stored.file, error);
   }
+}
+
+interface Sequence {
+  /** Bytes from a position on; none at the end. They are good until the next call. */
+  readAt(position: number): Promise<Uint8Array>;
+  close(): Promise<void>;
+}
+
+async function openSequence({ file, size, open: openBlob }: StoredFile): Promise<Sequence> {
+  if (openBlob !== undefined) {
+    const { bytes, close } = await openBlob();
+    const none = new Uint8Array();
+    return { readAt: async (at) => (at < bytes.size ? await bytes.read(at, CHUNK_BYTES) : none), close };
+  }
+  const handle = await open(file, "r");
+  const buffer = Buffer.allocUnsafeSlow(Math.max(1, Math.min(CHUNK_BYTES, size + 1)));
+  return {
+    readAt: async (at) => buffer.subarray(0, (await handle.read(buffer, 0, buffer.length, at)).bytesRead),
+    close: () => handle.close(),
+  };
 }
 
 function isSameFile(file: string, { dev, ino }: Stats): boolean {

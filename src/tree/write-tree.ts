@@ -12,7 +12,7 @@ import { checkFolderPath } from "./web-site.ts";
 /** How a tree is written. */
 export interface TreeOptions {
   dir: string;
-  /** The store's folder. */
+  /** The store's folder, or that of its cache. */
   store: string;
   /** Where the tree will be served; without it nothing is rendered. */
   base?: string | undefined;

@@ -3,7 +3,7 @@ import { Argument, Option } from "commander";
 import { AirferryError, EXIT } from "../../errors.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import { shellWord, shellWords } from "../../io/shell.ts";
-import { cacheOption, cacheSizeOption, type Register, storeOption, withGlobals } from "../command.ts";
+import { ANY_STORE, cacheOption, cacheSizeOption, type Register, storeOption, withGlobals } from "../command.ts";
 import type { Output } from "../output.ts";
 import { Interrupted, interruptible } from "../signals.ts";
 
@@ -28,7 +28,7 @@ interface ExportFlags {
 /** Which flags belong to which, besides those of both. */
 const OWN: Record<What, readonly (keyof ExportFlags)[]> = {
   image: ["out", "load", "platform", "cache", "cacheSize"],
-  tree: ["base", "isos", "link", "recheck", "ca"],
+  tree: ["base", "isos", "link", "recheck", "ca", "cache", "cacheSize"],
 };
 
 export const exportCommand: Register = (program, run) => {
@@ -46,7 +46,7 @@ export const exportCommand: Register = (program, run) => {
         "repositories, files, ISOs, the registry, rendered configuration, pages. A rerun writes what changed and switches in\n" +
         "one step (DIR/current); the tree before stays for a way back. Every byte is hashed on its way in.",
     )
-    .addOption(storeOption("the store inside the gap: a folder, or for images s3://BUCKET/PREFIX"))
+    .addOption(storeOption(ANY_STORE))
     .addOption(cacheOption())
     .addOption(cacheSizeOption())
     .option("--stream <stream>", "use only this stream")

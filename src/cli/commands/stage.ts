@@ -3,10 +3,12 @@ import { InvalidArgumentError, Option } from "commander";
 import { formatBytes, plural } from "../../io/format.ts";
 import { shellWord } from "../../io/shell.ts";
 import { readCa } from "../ca-file.ts";
-import { type Register, storeOption, withGlobals } from "../command.ts";
+import { ANY_STORE, cacheOption, cacheSizeOption, type Register, storeOption, withGlobals } from "../command.ts";
 
 interface StageFlags {
   store: string;
+  cache?: string;
+  cacheSize?: string;
   url: string;
   stream?: string;
   publicCa?: boolean;
@@ -24,7 +26,9 @@ export const stageCommand: Register = (program, run) => {
         "belongs to the builder's user, the only one who can read secrets and write there. Secrets, and placeholders of a kickstart\n" +
         "template, are taken from the environment (AIRFERRY_VCENTER_PASSWORD, AIRFERRY_SSH_PASSWORD and others).",
     )
-    .addOption(storeOption())
+    .addOption(storeOption(ANY_STORE))
+    .addOption(cacheOption())
+    .addOption(cacheSizeOption())
     .addOption(new Option("--url <base>", "address of the server, as the builder reaches it").makeOptionMandatory())
     .option("--stream <stream>", "use only this stream")
     .option("--public-ca", "clients already trust the CA of an https address")

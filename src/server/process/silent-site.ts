@@ -3,12 +3,12 @@
  * down. The same handlers answer, so that nothing is said twice. Pages leave out what needs a program behind them.
  */
 import { AirferryError } from "../../errors.ts";
-import type { Digest } from "../../io/digest.ts";
 import { releaseMemory } from "../../io/flat-memory.ts";
 import { printable } from "../../io/printable.ts";
 import type { Release, StoreReader } from "../../store/types.ts";
 import type { BlobContent } from "../http/blob.ts";
 import type { TreeView } from "../http/context.ts";
+import type { FileSource } from "../http/handles.ts";
 import { askInMemory, type MemoryAnswer } from "../http/memory-answer.ts";
 import { ReadCheck } from "../http/read-check.ts";
 import { Resources } from "../http/resources.ts";
@@ -22,6 +22,8 @@ import { createServeContext } from "./serve-context.ts";
 
 interface SilentSiteOptions {
   store: StoreReader;
+  /** Brings blobs that are not at their paths. */
+  source?: FileSource | undefined;
   /** The releases, which stay the same until the site is closed. */
   releases: readonly Release[];
   /** The base URL in pages and configuration, without a slash at its end. */
@@ -41,8 +43,8 @@ export interface SilentSite {
   content(target: string): BlobContent | undefined;
   /** The answer to a GET. @throws what a handler threw */
   ask(target: string): Promise<MemoryAnswer>;
-  /** Path of a blob of the store. */
-  blobPath(digest: Digest): string;
+  /** Where its blobs are. */
+  readonly store: StoreReader;
   /** Names of the releases of a stream that have pages, newest first. */
   history(stream: string): Promise<string[]>;
   close(): void;
@@ -67,7 +69,7 @@ export async function openSilentSite(options: SilentSiteOptions): Promise<Silent
     written: { hasConfig },
   });
   const check = new ReadCheck("once", async (path, size) => fixed.pieceLists?.(path, size), onFault);
-  const resources = new Resources(undefined, 1, undefined, check);
+  const resources = new Resources(undefined, 1, undefined, check, options.source);
   const indexes = new IndexMaker();
   const pages = pageMounts(new PageState(resources.files, (order) => indexes.make(order)));
   const mounts = [...pages.main, ...registryMounts(), pages.images];
@@ -88,7 +90,7 @@ export async function openSilentSite(options: SilentSiteOptions): Promise<Silent
       if (answer.status >= 500) throw new AirferryError("ERR_IO", `cannot make ${printable(target)}: it was cut off`);
       return answer;
     },
-    blobPath: (digest) => store.blobPath(digest),
+    store,
     history: async (stream) => {
       const past = await store.records?.history(stream, MAX_HISTORY);
       return (past ?? []).map((it) => it.name);
