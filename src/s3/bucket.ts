@@ -237,11 +237,15 @@ export class Bucket {
     return now !== undefined && Buffer.compare(now.bytes, bytes) === 0 ? now.etag : undefined;
   }
 
-  /** Deletes objects; those that do not exist are no fault. Never of a key that {@link putIf} writes. */
-  async remove(keys: readonly string[]): Promise<void> {
+  /**
+   * Deletes objects; those that do not exist are no fault. Never of a key that {@link putIf} writes.
+   * @param may asked before each attempt, which a failing storage can delay; what it throws ends it
+   */
+  async remove(keys: readonly string[], may: () => Promise<void> = async () => {}): Promise<void> {
     for (let from = 0; from < keys.length; from += MAX_DELETED) {
       const some = keys.slice(from, from + MAX_DELETED).map((it) => this.#start + it);
       await this.#ask("delete objects of", "", this.#limits.smallMs, async (signal) => {
+        await may();
         const [first] = (await this.#client.removeMany(some, signal)).filter((it) => it.code !== "NoSuchKey");
         if (first === undefined) return;
         throw Object.assign(new Error(first.message), {

@@ -203,9 +203,8 @@ class ObjectStore extends Store {
 
   override async removeBlobs(digests: readonly Digest[]): Promise<void> {
     for (let from = 0; from < digests.length; from += 1000) {
-      await this.#lease?.check();
       const some = digests.slice(from, from + 1000);
-      await this.bucket.remove(some.map(blobKey));
+      await this.#remove(some.map(blobKey));
       for (const it of some) this.#blobs?.delete(it);
     }
   }
@@ -228,8 +227,17 @@ class ObjectStore extends Store {
     await this.#lease?.check();
     const files = (await this.#files()).sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
     // A store has its mark before anything else.
-    for (const path of files) await this.#push(path);
+    for (const path of files) {
+      // Writing the rest took its time: whoever took the lock since may have removed blobs of an unfinished import.
+      if (path.endsWith(`/${CURRENT_FILE}`)) await this.#lease?.check();
+      await this.#push(path);
+    }
     await this.#forget(new Set(files));
+  }
+
+  /** Whoever took the lock since may need what was not needed: it is only removed under the lock. */
+  #remove(keys: readonly string[]): Promise<void> {
+    return this.bucket.remove(keys, async () => this.#lease?.check());
   }
 
   override shown<T>(value: T): T {
@@ -285,14 +293,14 @@ class ObjectStore extends Store {
     for (const [key, documents] of this.#records) {
       if (existsSync(join(this.dir, "releases", key))) continue;
       const names = [...documents.keys()].map((it) => `releases/${key}/${it}`);
-      await this.bucket.remove([`releases/${key}/${IMPORT_FILE}`]);
-      await this.bucket.remove(names);
+      await this.#remove([`releases/${key}/${IMPORT_FILE}`]);
+      await this.#remove(names);
       this.#records.delete(key);
       for (const it of names) this.#known.delete(it);
     }
     const isNote = (it: string) => INCOMING_STATE.test(it) || it === DAMAGED_FILE;
     const gone = [...this.#known.keys()].filter((it) => !there.has(it) && isNote(it));
-    await this.bucket.remove(gone);
+    await this.#remove(gone);
     for (const it of gone) this.#known.delete(it);
   }
 

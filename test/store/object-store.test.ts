@@ -21,6 +21,7 @@ import { makeBundle, makeKey, noise, sampleFiles, sha256 } from "../fixtures/bun
 import { flip } from "../fixtures/bundle-tamper.ts";
 import { needs } from "../fixtures/clients.ts";
 import { scratch } from "../fixtures/program.ts";
+import { startFaultyProxy } from "../fixtures/s3-faults.ts";
 import { startGateway } from "../fixtures/s3-gateway.ts";
 import { blobsOf, holds } from "../fixtures/unpacked.ts";
 
@@ -242,4 +243,28 @@ t.test("a small store is opened with few requests", { skip: !hasGateway }, async
   t.equal(open.name, store);
   t.ok(blobsOf(open.dir).length === 0, "no blob is local");
   t.equal(readFileSync(join(open.dir, "releases/test/current"), "utf8"), "000001\n");
+});
+
+t.test("who lost the lock while the storage failed removes nothing any more", { skip: !hasGateway }, async (t) => {
+  if (gateway === undefined) return;
+  const { store, folder } = await storeWith(1, 2, 3);
+  const before = blobsOf(folder);
+  const proxy = await startFaultyProxy(gateway.endpoint);
+  t.teardown(() => proxy.close());
+  const bucket = await openBucket(parseS3Target(store, {}));
+  t.teardown(() => bucket.close());
+  const isDelete = (it: string) => /^POST \S+\?delete/.test(it);
+  let blobDeletes = 0;
+  proxy.fault = ({ method, url }, n) => {
+    if (!isDelete(`${method} ${url}`)) return undefined;
+    // Those before are of documents of the release.
+    if (existsSync(join(folder, "releases", "test", "000001", "SHA256SUMS"))) return undefined;
+    if (++blobDeletes > 1) return undefined;
+    void bucket.put("lock", Buffer.from(`{"holder":null,"writes":${1000 + n}}\n`));
+    return { delayMs: 500, status: 503 };
+  };
+  const name = store.replace(gateway.endpoint, proxy.endpoint);
+  t.match(await refused(prune(name, { keep: 2 })), { code: "ERR_BUSY" });
+  t.equal(blobDeletes, 1, "it is not tried again");
+  t.same(blobsOf(folder), before);
 });
