@@ -1,5 +1,15 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t from "tap";
@@ -254,5 +264,26 @@ t.test("whatever a link does, what is taken is right, and the next copy complete
     });
     if (reports[0]?.complete !== true) t.match(await take(whole, store), [{ complete: true }], `seed ${seed}`);
     t.equal(await holds(store, files), true, `seed ${seed}`);
+  }
+});
+
+t.test("a damaged medium between two streams takes nothing of what the first one brought", async (t) => {
+  const at = largeAt(MIB / 2);
+  const volume = inventory.volumes.find((it) => {
+    const from = headerAt(whole, it.name) + 512;
+    return from <= at && at < from + it.size;
+  });
+  for (const isPart of [false, true]) {
+    const store = fresh("store");
+    await take(changed(whole, largeAt(2 * MIB + 5000)), store);
+    const dir = fresh("damaged");
+    cpSync(bundle, dir, { recursive: true });
+    const file = join(dir, volume?.name ?? "");
+    const from = headerAt(whole, volume?.name ?? "") + 512;
+    writeFileSync(file, changed(readFileSync(file), at - from));
+    if (isPart) rmSync(join(dir, inventory.volumes.at(-1)?.name ?? ""));
+    await t.rejects(unpack([dir], { trust, store }), { code: "ERR_DIGEST_MISMATCH" });
+    t.match(await take(whole, store), [{ complete: true }], isPart ? "one medium" : "all media");
+    t.equal(await holds(store, files), true);
   }
 });

@@ -85,7 +85,10 @@ async function copyLarge(entry: PlacedEntry, write: boolean, context: CopyContex
   const file = incoming.partFile(entry.digest);
   const pieces = incoming.piecesFile(entry.digest);
   // What a stream brought of it may be all.
-  if (!existsSync(file) && existsSync(pieces)) renameSync(pieces, file);
+  if (!existsSync(file) && existsSync(pieces)) {
+    await rm(incoming.piecesNote(entry.digest), { force: true });
+    renameSync(pieces, file);
+  }
   const actual = await copyWhole(file, { size: entry.size, digest: entry.digest, jobs }, context);
   if (actual !== entry.digest) throw new ContentDamage(entry.offset, entry.size, entry, actual);
   committer.addSynced(file, entry.digest);

@@ -48,7 +48,7 @@ export async function copyVolumes(
   const runs = new Set(inRuns.flatMap((it) => it.entries));
   const pieces = entries.filter((it) => !runs.has(it) && !context.store.hasBlob(it.digest, it.size));
   // No volume has bytes of an empty one whose header crosses into the next.
-  for (const it of pieces) if (it.size === 0) await touch(context.incoming.piecesFile(it.digest));
+  for (const it of pieces) if (it.size === 0) await touch(it, context);
   await eachLimited(jobs, context.pool.size, async (job) => {
     const from = job.index * volumeSize;
     const inside = (position: number) => position >= from && position < from + job.size;
@@ -112,7 +112,7 @@ async function copyVolume(
       entry,
     })),
   ].sort((a, b) => a.from - b.from);
-  for (const it of pieces) await touch(incoming.piecesFile(it.digest));
+  for (const it of pieces) await touch(it, context);
   const hasher = pool.open();
   try {
     let position = start;
@@ -157,9 +157,12 @@ async function copyPiece(
   }
 }
 
-async function touch(file: string): Promise<void> {
-  if (existsSync(file)) return;
+/** Makes sure that there is a file for the pieces of an entry, of which nothing is known from here on. */
+async function touch({ digest }: PlacedEntry, { incoming }: Pick<CopyContext, "incoming">): Promise<void> {
+  const file = incoming.piecesFile(digest);
   try {
+    await rm(incoming.piecesNote(digest), { force: true });
+    if (existsSync(file)) return;
     const handle = await open(file, "a", 0o600);
     await handle.close();
   } catch (error) {
@@ -175,6 +178,7 @@ async function complete(entry: PlacedEntry, { volumes, incoming, committer, pool
   const { digest } = await pool.hashFile(file, { length: entry.size });
   if (digest === entry.digest) return committer.addSynced(file, entry.digest);
   await rm(file, { force: true });
+  await rm(incoming.piecesNote(entry.digest), { force: true });
   await incoming.forget(needed);
   throw new ContentDamage(entry.offset, entry.size, entry, digest);
 }

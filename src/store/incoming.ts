@@ -149,6 +149,11 @@ export class Incoming {
     return join(this.dir, "parts", `${hexOf(digest)}.pieces`);
   }
 
+  /** What a stream notes of that file: which pieces are good. Whoever else writes to it removes the note. */
+  piecesNote(digest: Digest): string {
+    return `${this.piecesFile(digest)}.good`;
+  }
+
   /** Records that a volume was good and its pieces are on disk. */
   async markDone(volume: string): Promise<void> {
     const file = join(this.dir, "done", volume);

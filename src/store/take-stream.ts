@@ -399,7 +399,7 @@ export class StreamTaker {
 
   /** Which pieces of an entry are good, a byte for each. */
   #noteOf(digest: Digest): string {
-    return `${this.#context.incoming.piecesFile(digest)}.good`;
+    return this.#context.incoming.piecesNote(digest);
   }
 
   /** Writes good pieces. Of one that begins before these bytes, the first part may be on disk. */
