@@ -15,6 +15,7 @@ import { readReceiptTrust } from "../receipt/receipt-keys.ts";
 import { isReceiptLine, parseReceiptLine, type ShortRelease } from "../receipt/receipt-line.ts";
 import { formatReceipt, type Receipt } from "../receipt/receipt-text.ts";
 import { type EarlierRelease, earlierReleases, inventoryOfEarlier } from "./earlier-releases.ts";
+import { type LostBuild, lostBuilds } from "./lost-builds.ts";
 
 /** How a pack learns what is there; at most one of the first four. */
 interface DeltaOptions {
@@ -131,11 +132,22 @@ export async function findHeld(request: DeltaRequest, context: HeldContext): Pro
   const sizes = new Map<Digest, number | undefined>();
   const others = new Map<Integrity, Digest>();
   const chosen = chooseReleases(request, known, context);
-  for (const it of chosen) addContent(await inventoryOfEarlier(it), sizes, others);
+  const listed = new Map(request.by === "need" ? request.need.blobs.map((it) => [it.digest, it.pieces]) : []);
+  const isLost = (it: Digest) => listed.has(it);
+  const lost: LostBuild[] = [];
+  for (const it of chosen) {
+    const inventory = await inventoryOfEarlier(it);
+    addContent(inventory, sizes, others);
+    if (request.by === "need") lost.push(...(await lostBuilds(it, inventory, isLost)));
+  }
   if (request.by === "receipt")
     for (const it of request.receipt.digests ?? []) if (!sizes.has(it)) sizes.set(it, undefined);
-  const listed = new Map(request.by === "need" ? request.need.blobs.map((it) => [it.digest, it.pieces]) : []);
+  for (const { sources } of lost) for (const it of sources) sizes.set(it.digest, it.size);
   if (request.by === "need") takeOut(request.need, sizes, context);
+  for (const { digest, pieces } of lost) {
+    sizes.delete(digest);
+    if (pieces !== undefined) listed.set(digest, pieces);
+  }
   const own = chosen.filter((it) => it.stream === context.stream && it.serial < context.serial);
   const bases = own.filter((it, index) => own[index + 1]?.serial !== it.serial).slice(-MAX_BASES);
   return sizes.size === 0 ? undefined : new HeldThere(sizes, others, bases, listed);
