@@ -145,6 +145,7 @@ export async function unpackStream(options: UnpackOptions, fd = 0): Promise<Unpa
   const { stream } = opened;
   const reports: UnpackReport[] = [];
   const source = await readTrust(options.trust, options.threshold);
+  const listed: Streamed["listed"] = {};
   const isTrusted = async (dir: string): Promise<boolean> => {
     const earlier = await existingStore(options.store);
     const stored = earlier && (await readStoredTrust(join(earlier.dir, TRUST_FOLDER)));
@@ -157,7 +158,7 @@ export async function unpackStream(options: UnpackOptions, fd = 0): Promise<Unpa
   for (;;) {
     const head = await stream.nextHead(isTrusted);
     if (head === undefined) break;
-    reports.push(await unpack([STREAM_ARGUMENT], options, { stream, dir: head.dir }));
+    reports.push(await unpack([STREAM_ARGUMENT], options, { stream, dir: head.dir, listed }));
   }
   stream.tell();
   if (reports.length === 0) throw noBundle("unpack");
@@ -168,6 +169,8 @@ export async function unpackStream(options: UnpackOptions, fd = 0): Promise<Unpa
 interface Streamed {
   stream: BundleStream;
   dir: string;
+  /** What this run listed in the named need file so far, also of the bundles before it. */
+  listed: { need?: Need };
 }
 
 /**
@@ -809,15 +812,16 @@ function pathOf({ contents }: Work, digest: Digest): string {
  * @throws {AirferryError} ERR_DELTA_BASE without such a file
  */
 async function verifyBase(
-  { contents, folders, options }: Work,
+  work: Work,
   { digest }: UnpackReport,
   present: ReadonlySet<Digest>,
   { lacking }: Recipes,
 ): Promise<UnpackReport["need"]> {
+  const { contents, folders, options } = work;
   const { inventory } = contents;
   const missing = lackingIn(inventory, present, lacking);
   if (missing.length === 0) return undefined;
-  if (options.need !== undefined) return listNeed(options.need, inventory, digest, firstOfEach(missing));
+  if (options.need !== undefined) return listNeed(options.need, work, digest, firstOfEach(missing));
   const { trust, threshold, store } = options;
   const by = trust.length === 0 ? "" : ` --trust ${shellWords(trust)}`;
   const more = `${by}${threshold === undefined ? "" : ` --threshold ${threshold}`} --store ${shellWord(store)}`;
@@ -856,15 +860,20 @@ function lackingIn(
   );
 }
 
-/** Writes a need file; one per digest. */
+/** Writes a need file; one per digest. What the bundles before it in a stream need stays in the one that was named. */
 async function listNeed(
   file: string,
-  { stream, epoch, serial }: Inventory,
+  { contents, streamed, options }: Work,
   digest: Digest,
   blobs: Need["blobs"],
 ): Promise<UnpackReport["need"]> {
-  const { writeNeed } = await import("./receipt/need-file.ts");
-  await writeNeed(file, { releases: [{ stream, epoch, serial, digest }], blobs });
+  const { stream, epoch, serial } = contents.inventory;
+  const { mergeNeeds, writeNeed } = await import("./receipt/need-file.ts");
+  const own: Need = { releases: [{ stream, epoch, serial, digest }], blobs };
+  const earlier = file === options.need ? streamed?.listed.need : undefined;
+  const need = earlier === undefined ? own : mergeNeeds(earlier, own);
+  await writeNeed(file, need);
+  if (streamed !== undefined && file === options.need) streamed.listed.need = need;
   return { file, blobs: blobs.length, size: blobs.reduce((sum, it) => sum + it.size, 0) };
 }
 
@@ -978,7 +987,7 @@ async function copyFromStream(
     ...lost.map(({ entry: { digest, size }, pieces }) => ({ digest, size, ...(pieces && { pieces }) })),
   ];
   const file = options.need ?? join(incoming.dir, "need.json");
-  const need = await listNeed(file, inventory, report.digest, blobs);
+  const need = await listNeed(file, work, report.digest, blobs);
   if (need !== undefined) report.need = need;
   return volumesLost(lost, inventory);
 }

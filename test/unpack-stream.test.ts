@@ -195,6 +195,15 @@ t.test("several bundles on one tape are taken in order", async (t) => {
     { serial: 2, complete: true },
   ]);
   await t.rejects(take(whole, store), { code: "ERR_ROLLBACK" });
+  const third = fresh("bundle");
+  makeBundle(third, { files: { "files/x": noise(2000, 4), "files/y": noise(2000, 5) }, keys: [key], stream: "third" });
+  const sent = await streamOf(third);
+  const need = fresh("need");
+  const damaged = changed(sent, headerAt(sent, "data.tar.0000") + 1100);
+  await take(Buffer.concat([changed(whole, largeAt(9)), damaged]), fresh("store"), { need });
+  const listed = await readNeed(need);
+  t.match(listed.releases, [{ stream: "test" }, { stream: "third" }]);
+  t.same(listed.blobs.map((it) => it.size).sort(), [2000, large.length]);
   const torn = fresh("store");
   const cut = Buffer.concat([whole.subarray(0, largeAt(2 * MIB)), await streamOf(second)]);
   t.match(await take(cut, torn), [

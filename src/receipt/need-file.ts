@@ -7,7 +7,7 @@ import { writeAtomic } from "../io/atomic.ts";
 import { type Digest, isDigest } from "../io/digest.ts";
 import { parseJson } from "../io/json.ts";
 import { isStreamName } from "../io/path-grammar.ts";
-import { hasPieces, type PieceRun, pieceCount } from "../io/piece-digests.ts";
+import { hasPieces, type PieceRun, pieceCount, runsOf } from "../io/piece-digests.ts";
 import { refuseOther } from "../io/replaceable.ts";
 import { readSmall } from "../io/safe-open.ts";
 import { byReleaseId, type ReleaseId } from "./receipt-text.ts";
@@ -59,6 +59,22 @@ export function formatNeed({ releases, blobs }: Need): string {
 export async function writeNeed(file: string, need: Need): Promise<void> {
   await refuseNeed(file);
   await writeAtomic(file, formatNeed(need));
+}
+
+/** What two lists need together, of releases that may have content in common. */
+export function mergeNeeds(one: Need, other: Need): Need {
+  const releases = new Map([...one.releases, ...other.releases].map((it) => [it.digest, it]));
+  const blobs = new Map(one.blobs.map((it) => [it.digest, it]));
+  for (const it of other.blobs) blobs.set(it.digest, mergeBlobs(blobs.get(it.digest) ?? it, it));
+  return { releases: [...releases.values()], blobs: [...blobs.values()] };
+}
+
+function mergeBlobs({ digest, size, pieces }: NeededBlob, { pieces: more }: NeededBlob): NeededBlob {
+  if (pieces === undefined || more === undefined) return { digest, size };
+  const indexes = [...pieces, ...more].flatMap(({ first, count }) =>
+    Array.from({ length: count }, (_, at) => first + at),
+  );
+  return { digest, size, pieces: runsOf([...new Set(indexes)].sort((a, b) => a - b)) };
 }
 
 /** Refuses a name that {@link writeNeed} would refuse, before the work. @throws {AirferryError} ERR_USAGE, ERR_IO */
