@@ -58,8 +58,10 @@ export async function prepareCache(dir: string, of: string): Promise<string> {
       if (names.some((it) => it !== "lost+found" && !it.startsWith(".tmp-")))
         throw refuse("it is not a cache but another folder");
       await makeFolder(root, 0o700);
-      await makeOwn(root);
+      await verifyOwn(root);
+      // First: whoever is killed behind it, or begins at the same time, finds a cache.
       await writeAtomic(file, `${JSON.stringify({ cacheVersion: CACHE_VERSION, of })}\n`);
+      await makeOwn(root);
       return root;
     }
     const { cacheVersion, of: other } = fieldsOf(text);

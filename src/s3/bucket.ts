@@ -217,8 +217,12 @@ export class Bucket {
   /**
    * Writes an object only if it is as it was: with this ETag, or absent. Of several that do this at once, one succeeds.
    * @returns its ETag; undefined when it was not as it was, and nothing was written
+   * @throws {AirferryError} ERR_OBJECT_STORAGE, also for a storage, or a proxy before it, that does not say ETags
    */
   async putIf(key: string, bytes: Uint8Array, was: { etag: string } | "absent"): Promise<string | undefined> {
+    // The SDK leaves an empty condition out: whatever is there would be replaced.
+    if (was !== "absent" && was.etag === "")
+      throw s3Error(this.target, "write", key, new Error("it does not say the ETags that conditional writes need"));
     const sha256 = hash("sha256", bytes, "base64");
     let attempts = 0;
     const done = await this.#ask("write", key, this.#limits.smallMs, async (signal) => {

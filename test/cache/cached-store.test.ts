@@ -1,6 +1,16 @@
 /** A server on a store in a bucket, beside one on the same store in a folder: every answer must be the same. */
 import { createHash } from "node:crypto";
-import { cpSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import t from "tap";
@@ -306,6 +316,11 @@ t.test("a damaged cache heals, and a foreign folder is refused", { skip }, async
   await t.rejects(serving(name, { cache: foreign }), { code: "ERR_USAGE", message: /not a cache but another folder/ });
   await t.rejects(serving(gateway.name("grows"), { cache }), { code: "ERR_USAGE", message: /it is the cache of "s3:/ });
   await t.rejects(serving(name, { cache: join(dir, "key.pub") }), { code: "ERR_USAGE", message: /it is a file/ });
+  const open = join(dir, "open");
+  mkdirSync(open);
+  chmodSync(open, 0o777);
+  await t.rejects(serving(name, { cache: open }), { code: "ERR_STORE_INVALID", message: /writable by everybody/ });
+  t.same(readdirSync(open), [], "also when it is new");
   await t.rejects(serving(name, { cacheSize: "1MiB" }), { code: "ERR_USAGE", message: /64MiB or more/ });
   await t.rejects(serving(join(dir, "same"), { cache, store: join(dir, "same") }), { code: "ERR_USAGE" });
 });

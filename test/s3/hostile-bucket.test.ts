@@ -112,3 +112,17 @@ t.test("an answer without an end does not fill the memory", async (t) => {
     t.ok(sent < 64 * 1024 * 1024, `${sent} bytes`);
   }
 });
+
+t.test("without an ETag nothing is written on condition", async (t) => {
+  const bucket = await openBucket(target);
+  t.teardown(() => bucket.close());
+  const methods: string[] = [];
+  answer = ({ method = "" }, res) => {
+    methods.push(method);
+    res.writeHead(200, { "Content-Length": method === "GET" ? 1 : 0 }).end(method === "GET" ? "1" : "");
+  };
+  const found = await bucket.get("current", 10);
+  const error = await refused(bucket.putIf("current", Buffer.from("2"), { etag: found?.etag ?? "none" }));
+  t.match(error, { code: "ERR_OBJECT_STORAGE", message: /ETag/ });
+  t.same(methods, ["GET"]);
+});
