@@ -212,6 +212,9 @@ export async function exportTree(options: ExportTreeOptions): Promise<WrittenTre
   const store = await openSource(storeDir, options);
   try {
     if (!("isCache" in store)) return await writeTreeOf(store, undefined, base, ca, options);
+    const { downSince } = store.counts();
+    if (downSince !== undefined)
+      options.onFault?.(`the bucket of "${storeDir}" does not answer: this is what was current when it last did`);
     await store.mirrorPast();
     return await writeTreeOf(store, store.files(), base, ca, options);
   } finally {

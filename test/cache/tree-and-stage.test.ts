@@ -11,7 +11,7 @@ import { makeBundle, makeKey, noise } from "../fixtures/bundle-maker.ts";
 import { needs } from "../fixtures/clients.ts";
 import { TestImages } from "../fixtures/images.ts";
 import { makeIso, NM, PX } from "../fixtures/iso-maker.ts";
-import { scratch } from "../fixtures/program.ts";
+import { scratch, start } from "../fixtures/program.ts";
 import { makeRepository } from "../fixtures/rpm-metadata.ts";
 import { startGateway } from "../fixtures/s3-gateway.ts";
 
@@ -110,8 +110,9 @@ t.test("export tree writes the same", { skip }, async (t) => {
   );
   t.equal(written.written.sharedBytes, 0);
 
-  const again = await exportTree({ dir: ofBucket, store: name, base, cache, recheck: true, onFault });
-  t.match(again, { changed: false, written: { files: 0 } });
+  const args = ["--store", name, "--base", base, "--cache", cache, "--cache-size", "1GiB", "--recheck", "--json"];
+  const again = await start(dir, ["export", "tree", ofBucket, ...args]).done;
+  t.match(JSON.parse(again.stdout), { changed: false, written: { files: 0 } }, again.stderr);
 
   await t.rejects(exportTree({ dir: ofBucket, store: name, link: true }), { code: "ERR_USAGE", message: /hard links/ });
   await t.rejects(exportTree({ dir: join(cache, "tree"), store: name, cache }), {
@@ -153,4 +154,15 @@ t.test("stage writes the same", { skip }, async (t) => {
   for (const it of staged.files)
     t.equal(lstatSync(join(folders[1], it)).mode, lstatSync(join(folders[0], it)).mode, it);
   t.ok(readFileSync(join(folders[1], "el.iso")).equals(iso));
+});
+
+t.test("while the bucket does not answer the tree is that of the cache, and says so", { skip }, async (t) => {
+  if (gateway === undefined) return;
+  await gateway.stop();
+  const faults: string[] = [];
+  const onFault = (it: string) => faults.push(it);
+  t.match(await exportTree({ dir: join(dir, "tree-of-bucket"), store: name, base, cache, onFault }), {
+    changed: false,
+  });
+  t.match(faults, [/^the bucket of "s3:.* does not answer: this is what was current when it last did$/]);
 });

@@ -27,8 +27,8 @@ interface ExportFlags {
 
 /** Which flags belong to which, besides those of both. */
 const OWN: Record<What, readonly (keyof ExportFlags)[]> = {
-  image: ["out", "load", "platform", "cache", "cacheSize"],
-  tree: ["base", "isos", "link", "recheck", "ca", "cache", "cacheSize"],
+  image: ["out", "load", "platform"],
+  tree: ["base", "isos", "link", "recheck", "ca"],
 };
 
 export const exportCommand: Register = (program, run) => {
@@ -76,13 +76,9 @@ export const exportCommand: Register = (program, run) => {
       run(command.opts(), async (output) => {
         const wrong = OWN[what === "image" ? "tree" : "image"].find((it) => flags[it] !== undefined);
         if (wrong !== undefined) {
-          throw new AirferryError(
-            "ERR_USAGE",
-            `cannot use --${wrong === "cacheSize" ? "cache-size" : wrong} with "export ${what}"`,
-            {
-              hint: `airferry export ${what} ${shellWords(names)} --store ${shellWord(flags.store)}`,
-            },
-          );
+          throw new AirferryError("ERR_USAGE", `cannot use --${wrong} with "export ${what}"`, {
+            hint: `airferry export ${what} ${shellWords(names)} --store ${shellWord(flags.store)}`,
+          });
         }
         return what === "image" ? exportImages(output, names, flags) : exportFolder(output, names, flags);
       }),
