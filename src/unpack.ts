@@ -772,8 +772,10 @@ async function build(
     work.left -= bytes;
   };
   const committer = new Committer(store.dir, (digests) => incoming.noteBlobs(digests));
+  const found = await readKnownDamage(store.dir);
+  const isSuspect = (digest: Digest) => found.has(digest);
   try {
-    await buildEntries(recipes, { store, incoming, committer, pool, progress, written, own });
+    await buildEntries(recipes, { store, incoming, committer, pool, progress, written, own, isSuspect });
     return false;
   } catch (error) {
     if (!(error instanceof SourceDamage)) throw error;

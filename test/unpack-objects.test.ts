@@ -7,7 +7,9 @@ import { AirferryError } from "../src/errors.ts";
 import { digestOf } from "../src/io/digest.ts";
 import { status } from "../src/status.ts";
 import { checkStore } from "../src/store/check-store.ts";
+import { writeKnownDamage } from "../src/store/known-damage.ts";
 import { blobPathIn } from "../src/store/layout.ts";
+import { openNamedStore } from "../src/store/object-store.ts";
 import { unpack } from "../src/unpack.ts";
 import { makeBundle, makeKey, noise, sampleFiles, sha256 } from "./fixtures/bundle-maker.ts";
 import { flip } from "./fixtures/bundle-tamper.ts";
@@ -195,3 +197,38 @@ t.test("a delta takes the rest from the bucket, and builds by recipes there", { 
   t.match(await unpack([third], { trust, store }), { complete: true });
   t.equal(await holds(folder, last), true);
 });
+
+t.test(
+  "what was built and is damaged now is built again, whatever the storage says",
+  { skip: !hasGateway },
+  async (t) => {
+    const { store, folder } = freshStore();
+    const base = noise(100_000, 50);
+    const built = Buffer.concat([base, Buffer.alloc(17_000_000)]);
+    const [first, second] = [fresh("bundle"), fresh("bundle")];
+    makeBundle(first, { files: { "files/base": base }, keys: [key] });
+    const operations: [Buffer | undefined, number, number][] = [
+      [base, 0, base.length],
+      [undefined, 0, 17_000_000],
+    ];
+    const next = { "files/base": base, "isos/new.iso": built };
+    makeBundle(second, {
+      files: next,
+      fromStore: ["files/base"],
+      built: { "isos/new.iso": operations },
+      keys: [key],
+      serial: 2,
+    });
+    await unpack([first], { trust, store });
+    await unpack([second], { trust, store });
+    flip(blobPathIn(folder, digestOf(built)), 9_000_000);
+    const opened = await openNamedStore(store);
+    const lock = await opened.lock();
+    await writeKnownDamage(opened.dir, [digestOf(built)]);
+    await opened.save();
+    await lock.release();
+    await opened.close();
+    t.match(await unpack([second], { trust, store }), { complete: true, written: built.length });
+    t.equal(await holds(folder, next), true);
+  },
+);

@@ -37,6 +37,8 @@ export async function buildEntries(
   context: Omit<CopyContext, "volumes"> & {
     /** Files with the pieces that recipes take from the entry itself, by its digest. */
     own: ReadonlyMap<Digest, string>;
+    /** Whether a blob was found to be damaged. */
+    isSuspect?: (digest: Digest) => boolean;
   },
 ): Promise<void> {
   const { store, incoming, committer, own } = context;

@@ -13,7 +13,9 @@ const WINDOW_BYTES = 4 * 1024 * 1024;
 /** Sources of which a window is in memory. */
 const WINDOWS = 8;
 
-interface BuildProgress {
+interface BuildContext {
+  /** Whether a blob was found to be damaged: all of it is written, whatever the storage says of what it has. */
+  isSuspect?: (digest: Digest) => boolean;
   progress(bytes: number): void;
   written(bytes: number): void;
 }
@@ -26,7 +28,7 @@ interface BuildProgress {
 export async function buildObject(
   recipe: Recipe,
   bucket: Bucket,
-  { progress, written }: BuildProgress,
+  { isSuspect, progress, written }: BuildContext,
 ): Promise<boolean> {
   const { size, digest } = recipe;
   const windows = new SourceWindows(bucket);
@@ -36,6 +38,7 @@ export async function buildObject(
     {
       size,
       digest,
+      isSuspect: isSuspect?.(digest) === true,
       fill: async (position, into) => {
         let at = 0;
         for (const { source, offset, length } of recipe.ranges(position, into.length)) {
