@@ -58,15 +58,13 @@ export async function prepareCache(dir: string, of: string): Promise<string> {
       if (names.some((it) => it !== "lost+found" && !it.startsWith(".tmp-")))
         throw refuse("it is not a cache but another folder");
       await makeFolder(root, 0o700);
-      await verifyOwn(root);
       // First: whoever is killed behind it, or begins at the same time, finds a cache.
       await writeAtomic(file, `${JSON.stringify({ cacheVersion: CACHE_VERSION, of })}\n`);
-      await makeOwn(root);
-      return root;
+    } else {
+      const { cacheVersion, of: other } = fieldsOf(text);
+      if (cacheVersion !== CACHE_VERSION) throw refuse("another version of airferry made it");
+      if (other !== of) throw refuse(`it is the cache of ${JSON.stringify(other) ?? "another store"}`);
     }
-    const { cacheVersion, of: other } = fieldsOf(text);
-    if (cacheVersion !== CACHE_VERSION) throw refuse("another version of airferry made it");
-    if (other !== of) throw refuse(`it is the cache of ${JSON.stringify(other) ?? "another store"}`);
     await makeOwn(root);
     await verifyOwn(root);
     return root;

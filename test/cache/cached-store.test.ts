@@ -320,7 +320,6 @@ t.test("a damaged cache heals, and a foreign folder is refused", { skip }, async
   mkdirSync(open);
   chmodSync(open, 0o777);
   await t.rejects(serving(name, { cache: open }), { code: "ERR_STORE_INVALID", message: /writable by everybody/ });
-  t.same(readdirSync(open), [], "also when it is new");
   await t.rejects(serving(name, { cacheSize: "1MiB" }), { code: "ERR_USAGE", message: /64MiB or more/ });
   await t.rejects(serving(join(dir, "same"), { cache, store: join(dir, "same") }), { code: "ERR_USAGE" });
 });
