@@ -5,6 +5,7 @@
 import { realpath } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
+import { defaultBucketCache, nameInCache } from "./cache/cache-folder.ts";
 import type { Asked } from "./completion/verb-words.ts";
 import { printable } from "./io/printable.ts";
 import { readSmall } from "./io/safe-open.ts";
@@ -12,7 +13,8 @@ import { parseYaml } from "./io/yaml.ts";
 import { filePathOf, imageName } from "./manifest/entry-names.ts";
 import { readyManifests } from "./manifest/ready.ts";
 import type { Manifest } from "./manifest/schema.ts";
-import { openStore, type Store } from "./store/store.ts";
+import { isS3Name, parseS3Target } from "./s3/s3-target.ts";
+import { openStore, Store } from "./store/store.ts";
 
 /** A manifest that takes longer to read is not worth the wait. */
 const MAX_MANIFEST_BYTES = 1024 * 1024;
@@ -42,13 +44,18 @@ export async function complete(what: Asked, words: readonly string[]): Promise<s
   return [...new Set(names)].filter((it) => it !== "" && it === printable(it)).sort();
 }
 
-/** The store that a command line names. */
-function storeOf(words: readonly string[]): Promise<Store> {
-  const at = words.findLastIndex((it) => it === "--store" || it.startsWith("--store="));
-  const named = words[at] === "--store" ? words[at + 1] : words[at]?.slice("--store=".length);
-  const store = named ?? process.env["AIRFERRY_STORE"] ?? "";
+/** The store that a command line names. Of one in a bucket: what its cache has of it here. */
+async function storeOf(words: readonly string[]): Promise<Store> {
+  const store = flagValue(words, "--store") ?? process.env["AIRFERRY_STORE"] ?? "";
   if (store === "") throw new Error("no store is named");
-  return openStore(expanded(store));
+  if (!isS3Name(store)) return openStore(expanded(store));
+  const cache = flagValue(words, "--cache") ?? defaultBucketCache(nameInCache(parseS3Target(store)));
+  return new Store(expanded(cache));
+}
+
+function flagValue(words: readonly string[], flag: string): string | undefined {
+  const at = words.findLastIndex((it) => it === flag || it.startsWith(`${flag}=`));
+  return words[at] === flag ? words[at + 1] : words[at]?.slice(flag.length + 1);
 }
 
 /** Names of all entries of the first manifest on the line. */

@@ -138,7 +138,7 @@ const VERBS: Record<string, readonly string[]> = {
   publish: ["io", "cache", "oci", "store", "publish"],
   doctor: ["render", "doctor"],
   completion: ["completion"],
-  complete: ["io", "manifest", "store"],
+  complete: ["io", "cache", "manifest", "s3", "store"],
 };
 
 /** What else lies directly in src/: where the program and threads of it begin, and what all rooms share. */

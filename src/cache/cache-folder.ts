@@ -8,6 +8,7 @@ import { digestOf, hexOf } from "../io/digest.ts";
 import { parseBytes } from "../io/format.ts";
 import { parseJson } from "../io/json.ts";
 import { shellWord } from "../io/shell.ts";
+import type { S3Target } from "../s3/s3-target.ts";
 import { verifyOwn } from "../store/ownership.ts";
 
 const CACHE_FILE = "airferry-cache.json";
@@ -16,6 +17,11 @@ const CACHE_VERSION = 1;
 const DEFAULT_CACHE_SIZE = "10GiB";
 /** What is being served must fit, for many clients at once. */
 const MIN_CACHE_BYTES = 64 * 1024 * 1024;
+
+/** What a cache says it is of: the store's place, however it is reached. */
+export function nameInCache({ bucket, prefix, endpoint }: S3Target): string {
+  return `s3://${bucket}/${prefix}${endpoint === undefined ? "" : `?endpoint=${endpoint}`}`;
+}
 
 /** Where the cache of a store is by default: systemd's folder for caches of a service, else the user's. */
 export function defaultBucketCache(of: string, env: NodeJS.ProcessEnv = process.env): string {

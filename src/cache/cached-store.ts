@@ -13,7 +13,7 @@ import { Store } from "../store/store.ts";
 import type { OpenBlob, Release } from "../store/types.ts";
 import { BlobFetcher } from "./blob-fetcher.ts";
 import { BucketHealth } from "./bucket-health.ts";
-import { cacheBytes, defaultBucketCache, prepareCache } from "./cache-folder.ts";
+import { cacheBytes, defaultBucketCache, nameInCache, prepareCache } from "./cache-folder.ts";
 import { CachedFiles } from "./cached-files.ts";
 import { ChunkFolder } from "./chunk-folder.ts";
 import { openThrough } from "./open-blob.ts";
@@ -201,8 +201,7 @@ export class CachedStore extends Store {
 export async function openCachedStore(name: string, options: CacheOptions = {}): Promise<CachedStore> {
   const target = parseS3Target(name);
   const limitBytes = cacheBytes(options.cacheSize);
-  const { ca: _, region: __, ...place } = target;
-  const of = `s3://${place.bucket}/${place.prefix}${place.endpoint === undefined ? "" : `?endpoint=${place.endpoint}`}`;
+  const of = nameInCache(target);
   const dir = await prepareCache(options.cache ?? defaultBucketCache(of), of);
   const objects = await openObjects(target);
   const store = new CachedStore(dir, objects, limitBytes, options);
