@@ -41,6 +41,9 @@ const MAX_PAST = 20;
 const DOWNLOADS = 4;
 const TEMPORARY = ".tmp-";
 const OLD_TEMPORARY_MS = 3_600_000;
+/** How long a record that is not right is left alone: it may be large, and be repaired any time. */
+const REFUSED_MS = 15_000;
+const FIRST_REFUSED_MS = 500;
 
 /** What must pass before a release is mirrored; throws for one that is not wanted. */
 export type Admit = (folder: string) => Promise<void>;
@@ -57,6 +60,8 @@ export class ReleaseMirror {
   readonly #past = new Map<string, string[]>();
   /** Streams whose records in the cache are damaged. */
   readonly #doubted = new Set<string>();
+  /** Streams whose records in the bucket are not right, and when they are looked at again. */
+  readonly #refused = new Map<string, { error: AirferryError; pauseMs: number; untilMs: number }>();
   #isStore = false;
   #polling: Promise<void> | undefined;
 
@@ -129,11 +134,20 @@ export class ReleaseMirror {
     }
     let fault: unknown;
     for (const stream of streams) {
+      const refused = this.#refused.get(stream);
+      if (refused !== undefined && refused.untilMs > performance.now()) {
+        fault ??= refused.error;
+        continue;
+      }
       try {
         await this.#follow(stream);
+        this.#refused.delete(stream);
       } catch (error) {
         this.#health.failed(error);
         fault ??= error;
+        if (!(error instanceof AirferryError) || isBucketFault(error)) continue;
+        const pauseMs = Math.min(REFUSED_MS, refused === undefined ? FIRST_REFUSED_MS : refused.pauseMs * 2);
+        this.#refused.set(stream, { error, pauseMs, untilMs: performance.now() + pauseMs });
       }
     }
     for (const stream of await this.#here()) if (!streams.includes(stream)) await this.#drop(stream);
