@@ -141,6 +141,8 @@ export interface UnpackReport {
 export async function unpackStream(options: UnpackOptions, fd = 0): Promise<UnpackReport[]> {
   if (isS3Name(options.store)) throw noStream(options);
   keepHeapSmall();
+  // What a stream brings comes once.
+  await refuseNeedFile(options);
   await using opened = await openBundleStream("unpack", options.notice ?? (() => {}), fd);
   const { stream } = opened;
   const reports: UnpackReport[] = [];
@@ -220,6 +222,7 @@ async function unpackBundle(
   { opened, streamed }: { opened: Opened; streamed: Streamed | undefined },
 ): Promise<UnpackReport> {
   if (options.scan !== undefined && isS3Name(options.store)) throw noScan(options);
+  await refuseNeedFile(options);
   const scanner =
     options.scan === undefined ? undefined : await (await import("./scan/scanner.ts")).openScanner(options.scan);
   const source = await readTrust(options.trust, options.threshold);
@@ -329,6 +332,13 @@ export async function hasTrustRoot(store: string): Promise<boolean> {
   } finally {
     await found?.close();
   }
+}
+
+/** Refuses a name for the need file that could not be written in the end. */
+async function refuseNeedFile({ need }: UnpackOptions): Promise<void> {
+  if (need === undefined) return;
+  const { refuseNeed } = await import("./receipt/need-file.ts");
+  await refuseNeed(need);
 }
 
 /** What a stream loses has to wait for another one, and object storage has no quarantine for that. */
@@ -686,13 +696,16 @@ async function presentBlobs(
   return { present, proven, wrong };
 }
 
-/** Makes room for what the bundle carries. What it does not carry stays: its good pieces are served, and repaired. */
+/**
+ * Makes room for what the bundle carries. What it does not carry stays: its good pieces are served, and repaired.
+ * All of it stays where a stream may lose what would replace it.
+ */
 async function removeWrong(
   wrong: readonly WrongBlob[],
   needed: readonly PlacedEntry[],
-  { store, options: { notice } }: Work,
+  { store, streamed, options: { notice } }: Work,
 ): Promise<void> {
-  if (wrong.length === 0) return;
+  if (wrong.length === 0 || streamed !== undefined) return;
   const carried = new Set(needed.map((it) => it.digest));
   for (const { file, digest, why } of wrong) {
     if (!carried.has(digest)) continue;

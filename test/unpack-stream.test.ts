@@ -1,5 +1,6 @@
 import { execFileSync } from "node:child_process";
 import {
+  chmodSync,
   cpSync,
   existsSync,
   mkdirSync,
@@ -13,7 +14,10 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t from "tap";
+import { digestOf } from "../src/io/digest.ts";
 import { readNeed } from "../src/receipt/need-file.ts";
+import { writeKnownDamage } from "../src/store/known-damage.ts";
+import { blobPathIn } from "../src/store/layout.ts";
 import { unpack, unpackStream } from "../src/unpack.ts";
 import { verify, verifyStream } from "../src/verify.ts";
 import { makeBundle, makeKey, noise, sampleFiles } from "./fixtures/bundle-maker.ts";
@@ -238,6 +242,30 @@ t.test("nothing is taken before the signatures are good", async (t) => {
   });
   await t.rejects(take(Buffer.alloc(0), fresh("store")), { code: "ERR_BUNDLE_INCOMPLETE" });
   await t.rejects(take(whole.subarray(0, 4000), fresh("store")), { code: "ERR_BUNDLE_INCOMPLETE" });
+});
+
+t.test("a need file that could not be written is refused before anything comes", async (t) => {
+  const other = fresh("other");
+  writeFileSync(other, "something else");
+  const store = fresh("store");
+  await t.rejects(take(changed(whole, largeAt(9)), store, { need: other }), { code: "ERR_USAGE", path: other });
+  await t.rejects(take(whole, store, { need: join(root, "nowhere/need.json") }), { code: "ERR_IO" });
+  t.notOk(existsSync(store));
+  t.equal(readFileSync(other, "utf8"), "something else");
+});
+
+t.test("a damaged blob stays until what comes has replaced it", async (t) => {
+  const store = fresh("store");
+  await take(whole, store);
+  const blob = blobPathIn(store, digestOf(large));
+  const damaged = changed(large, MIB);
+  chmodSync(blob, 0o644);
+  writeFileSync(blob, damaged);
+  await writeKnownDamage(store, [digestOf(large)]);
+  t.match(await take(whole.subarray(0, largeAt(5)), store), [{ complete: false, lost: { files: 1 } }]);
+  t.ok(readFileSync(blob).equals(damaged));
+  t.match(await take(whole, store), [{ complete: true }]);
+  t.equal(await holds(store, files), true);
 });
 
 t.test("headers with other paths, links and sizes are none", async (t) => {

@@ -6,6 +6,7 @@
 import { createHash, hash } from "node:crypto";
 import { mkdir, open, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { ioError } from "../io/atomic.ts";
 import { type Digest, digestOf } from "../io/digest.ts";
 import { formatBytes, plural } from "../io/format.ts";
 import { AHEAD_BYTES, type StreamWindow } from "../io/stream-window.ts";
@@ -210,9 +211,13 @@ export class BundleStream {
     if (head.isKnown) return head;
     const files = await this.#readSigned(folder);
     files.set(SUMS_NAME, sums);
-    for (const [name, bytes] of files) {
-      await mkdir(dirname(join(dir, name)), { recursive: true });
-      await writeFile(join(dir, name), bytes);
+    try {
+      for (const [name, bytes] of files) {
+        await mkdir(dirname(join(dir, name)), { recursive: true });
+        await writeFile(join(dir, name), bytes);
+      }
+    } catch (error) {
+      throw ioError("write", dir, error);
     }
     const key = hash("sha256", [...files].map(([name, it]) => `${name} ${digestOf(it)}\n`).join(""), "hex");
     return { ...head, key, isTrusted: await this.#isTrusted(dir) };
@@ -306,14 +311,15 @@ export class BundleStream {
   async #spool(member: StreamMember, file: string, expected: Digest): Promise<boolean> {
     const window = this.#window;
     const sum = createHash("sha256");
-    const handle = await open(file, "w", 0o600);
+    const failed = (error: unknown) => Promise.reject(ioError("write", file, error));
+    const handle = await open(file, "w", 0o600).catch(failed);
     try {
       for (let done = 0; done < member.size; ) {
         const there = await window.available(Math.min(STEP_BYTES, member.size - done));
         if (there === 0) break;
         const bytes = window.view(window.position, there);
         sum.update(bytes);
-        await handle.writeFile(bytes);
+        await handle.writeFile(bytes).catch(failed);
         done += bytes.length;
         window.seek(window.position + bytes.length);
       }

@@ -2,8 +2,10 @@
  * A need file: content that a store lacks of releases, for `pack --need`. Digests, sizes and numbers of pieces only;
  * its form leaves no choice, as that of a receipt. docs/deltas.md, "Need files".
  */
+import { access, constants } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
 import { AirferryError } from "../errors.ts";
-import { writeAtomic } from "../io/atomic.ts";
+import { ioError, writeAtomic } from "../io/atomic.ts";
 import { type Digest, isDigest } from "../io/digest.ts";
 import { parseJson } from "../io/json.ts";
 import { isStreamName } from "../io/path-grammar.ts";
@@ -80,6 +82,9 @@ function mergeBlobs({ digest, size, pieces }: NeededBlob, { pieces: more }: Need
 /** Refuses a name that {@link writeNeed} would refuse, before the work. @throws {AirferryError} ERR_USAGE, ERR_IO */
 export async function refuseNeed(file: string): Promise<void> {
   await refuseOther(file, START, "need file");
+  await access(dirname(resolve(file)), constants.W_OK).catch((error: unknown) =>
+    Promise.reject(ioError("write", file, error)),
+  );
 }
 
 /**
