@@ -48,6 +48,8 @@ t.test("pack --stream writes to stdout what unpack - reads, and nothing else", a
     return stderr;
   };
   t.match(fails("--key", "k.key", "--stream", "--json"), /both write to stdout/);
+  const only = ["--stream", "--only-volumes", "0", "--out", "elsewhere", "--no-program"];
+  t.match(fails("--key", "k.key", ...only), /it was packed just now, and nobody has the others/);
   t.match(fails("--unsigned", "--stream"), /cannot use --stream with --unsigned/);
   t.match(fails("--key", "k.key", "--repeat", "2"), /cannot use --repeat without --stream/);
   await t.rejects(planStream(join(dir, "bundles/test-000001"), new Set([9])), { code: "ERR_USAGE" });

@@ -165,6 +165,13 @@ export const packCommand: Register = (program, run) => {
           }),
         );
         output.progressDone();
+        // Other options make another bundle, of which the far side has no volume.
+        if (flags.onlyVolumes !== undefined && result.packed)
+          throw new AirferryError(
+            "ERR_USAGE",
+            `cannot send only volumes of "${result.bundle}": it was packed just now, and nobody has the others`,
+            { path: result.bundle, hint: "repeat all options of the pack that was sent; or leave out --only-volumes" },
+          );
         await sending?.send(result.bundle);
         for (const { path, reason } of result.faults) output.note(`skipped ${path}: ${reason}`);
         if (result.packed && programs.length > 0)

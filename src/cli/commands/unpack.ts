@@ -135,7 +135,7 @@ function tell(
     output.note(`the stream lost ${amount}; what is needed again: ${listed}`);
     output.print(`${name}: ${formatBytes(report.written)} imported; lost on the way: ${amount}, in volumes ${numbers}`);
     did = `unpacked a part: ${formatBytes(report.written)} written, ${amount} to come`;
-    next = `there: airferry pack MANIFEST --key FILE --stream --only-volumes ${numbers}; and run this again; or: ${answer}`;
+    next = `there, with the other options as before: airferry pack MANIFEST --key FILE --stream --only-volumes ${numbers}; and run this again; or: ${answer}`;
   } else if (!report.complete && report.missing.length === 0) {
     output.print(`${name}: ${formatBytes(report.written)} imported; the store lacks ${listed}`);
     did = `unpacked a part: ${formatBytes(report.written)} written, ${plural(need?.blobs ?? 0, "file")} to come`;
