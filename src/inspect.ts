@@ -153,7 +153,7 @@ export async function inspect(folders: readonly string[], options: InspectOption
 function claimedAttestations({ signatures }: Media, { attestations }: Contents): InspectReport["attestations"] {
   const carried = attestations.map(({ kind, path, envelope }) => ({ kind, path, claimedKeyid: envelope.hint ?? null }));
   const late = signatures.flatMap(({ name }) => {
-    const [, keyid16 = "", text] = /^([0-9a-f]{16})\.(provenance|scan)\.sigstore\.json$/.exec(name) ?? [];
+    const [, keyid16 = "", text] = /^([0-9a-f]{16})\.(provenance|scan)\.dsse\.json$/.exec(name) ?? [];
     const kind = ATTESTATION_KINDS.find((it) => it === text);
     return kind === undefined ? [] : [{ kind, path: `${SIGNATURES_NAME}/${name}`, claimedKeyid: keyid16 }];
   });

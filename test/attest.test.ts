@@ -79,7 +79,7 @@ t.test("a scan by a command: nothing found, something found, and content that is
   writeFileSync(at("find.sh"), '[ "$1" = --version ] && exit 0\ngrep -rl evil "$1" && exit 1\nexit 0\n');
   const done = await attest(bundle, options({ scan: `sh ${at("find.sh")}` }));
   t.match(done, { type: "scan", serial: 1, scan: { result: "clean", files: 1 } });
-  t.strictSame(done.files, [join(bundle, "signatures", `${scanKeyid16}.scan.sigstore.json`)]);
+  t.strictSame(done.files, [join(bundle, "signatures", `${scanKeyid16}.scan.dsse.json`)]);
   t.match(await verify([bundle], { trust: trust() }), { ok: true, attestations: [{ signer: "sam", fault: null }] });
   await attest(bundle, options({ scan: `sh ${at("find.sh")}` }));
   t.equal(readdirSync(join(bundle, "signatures")).length, 5, "the earlier one is replaced");
@@ -150,7 +150,7 @@ t.test("from the command line, with ClamAV", async (t) => {
   t.match(JSON.parse(ran.stdout), {
     type: "scan",
     scan: { result: "clean", version: /^ClamAV / },
-    files: [/scan\.sigstore/],
+    files: [/scan\.dsse/],
   });
   const verified = await airferry(dir, ["verify", "command", "--trust", "root/trust.1.json"]);
   t.match(verified.stdout, /^scan by sam: nothing found, .* by pkg:generic\/clamscan ClamAV /m, verified.stderr);
@@ -178,7 +178,7 @@ for (const cosign of cosignPaths()) {
         about,
       ]);
     for (const kind of ["provenance", "scan"] as const) {
-      const packed = join("signatures", `${scanKeyid16}.${kind}.sigstore.json`);
+      const packed = join("signatures", `${scanKeyid16}.${kind}.dsse.json`);
       t.match(check(kind, packed, "SHA256SUMS"), { status: 0, text: /Verified OK/ }, kind);
       t.not(check(kind, packed, "airferry.json").status, 0, "of something else");
       // cosign 2 takes any type.
@@ -195,7 +195,7 @@ for (const cosign of cosignPaths()) {
     };
     writeFileSync(at("p.json"), JSON.stringify(predicate));
     const flags = isThird ? ["--signing-config", "sc.json"] : ["--new-bundle-format", "--tlog-upload=false"];
-    const file = join(theirs, "signatures", `${scanKeyid16}.scan.sigstore.json`);
+    const file = join(theirs, "signatures", `${scanKeyid16}.scan.dsse.json`);
     const made = alone(dir, cosign, [
       "attest-blob",
       ...["--key", "scan.key", "--predicate", "p.json", "--type", TYPES.scan, "--bundle", file, ...flags, "--yes"],
@@ -222,7 +222,7 @@ t.test("unpack keeps what was attested, and takes in a newer scan of the same re
     [{ signer: "sam" }],
   );
   const kept = readdirSync(at("kept-st/releases/test/000001/signatures"));
-  t.ok(kept.includes(`${scanKeyid16}.scan.sigstore.json`), kept.join(" "));
+  t.ok(kept.includes(`${scanKeyid16}.scan.dsse.json`), kept.join(" "));
   t.match((await airferry(dir, ["status", "--store", "kept-st"])).stdout, /test 1: scan by sam: nothing found/);
 });
 

@@ -17,7 +17,7 @@ import type { Media } from "./media.ts";
 import { ATTESTATION_KINDS, type AttestationKind, SCAN_NAME, SIGNATURES_NAME } from "./media-names.ts";
 
 const DAY_MS = 86_400_000;
-const LATE_NAME = /^([0-9a-f]{16})\.(provenance|scan)\.sigstore\.json$/;
+const LATE_NAME = /^([0-9a-f]{16})\.(provenance|scan)\.dsse\.json$/;
 
 /** An attestation, and what it is worth here. */
 export interface AttestationFacts {
@@ -64,7 +64,7 @@ interface Attested {
 
 /** Name of a late attestation: one that was made when the bundle was signed already. */
 export function lateAttestationName(keyid16: string, kind: AttestationKind): string {
-  return `${keyid16}.${kind}.sigstore.json`;
+  return `${keyid16}.${kind}.dsse.json`;
 }
 
 /** Whether a file in signatures/ is a late attestation. */

@@ -127,7 +127,7 @@ export async function judgeRules(
   const stampNotices = stamped.problems.map((it) => `${it.message}; it counts for nothing`);
   const problems = checkTrustRules(trust, { signers, stamped }, inventory, now);
   const rule = root && ruleFor(root, inventory.stream);
-  const isLate = (name: string) => /\.(?:provenance|scan)\.sigstore\.json$/.test(name);
+  const isLate = (name: string) => /\.(?:provenance|scan)\.dsse\.json$/.test(name);
   const isAttested = contents.attestations.length > 0 || media.signatures.some((it) => isLate(it.name));
   if (!isAttested && rule?.attestations === undefined) return { problems, attestations: [], notices: stampNotices };
   const { judgeAttestations } = await import("./attest-rules.ts");

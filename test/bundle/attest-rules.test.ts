@@ -99,7 +99,7 @@ t.test("what is wrong with one says its own code", async (t) => {
     [
       "junk",
       "ERR_ATTESTATION_INVALID",
-      (it) => writeFileSync(join(it, "signatures", `${samKey.keyid.slice(0, 16)}.scan.sigstore.json`), "junk"),
+      (it) => writeFileSync(join(it, "signatures", `${samKey.keyid.slice(0, 16)}.scan.dsse.json`), "junk"),
     ],
     [
       "another predicate type",

@@ -237,7 +237,7 @@ t.test("what is refused says why, and what helps", (t) =>
     },
     ERR_ATTESTATION_INVALID: {
       cause: byScan((at) => attestLate(at, { key: makeKey(), name: cay.keys[0]?.keyid.slice(0, 16) ?? "" })),
-      message: /"signatures\/[0-9a-f]{16}\.scan\.sigstore\.json" is not signed by cay's key/,
+      message: /"signatures\/[0-9a-f]{16}\.scan\.dsse\.json" is not signed by cay's key/,
       hint: /get it again from whoever signed it, or .* airferry attest BUNDLE --type scan --scan COMMAND --key FILE/,
     },
     ERR_ATTESTATION_SUBJECT: {
@@ -252,7 +252,7 @@ t.test("what is refused says why, and what helps", (t) =>
     },
     ERR_ATTESTATION_FAILED: {
       cause: byScan((at) => attestLate(at, { key: cay.keys[0] as TestKey, found: ["evil"] })),
-      message: /the scanner found something: "signatures\/[0-9a-f]{16}\.scan\.sigstore\.json"/,
+      message: /the scanner found something: "signatures\/[0-9a-f]{16}\.scan\.dsse\.json"/,
       hint: /ask the packer; if the finding is wrong, have the same key attest a newer scan/,
     },
     ERR_ATTESTATION_OLD: {
