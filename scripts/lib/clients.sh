@@ -154,7 +154,7 @@ fi
 OPERATOR=$CLIENTS/prometheus-operator/node_modules/@kubernetes-models/prometheus-operator
 if [ ! -e "$OPERATOR/package.json" ]; then
   mkdir -p "$CLIENTS/prometheus-operator"
-  npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$CLIENTS/prometheus-operator" \
+  timeout 300 npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$CLIENTS/prometheus-operator" \
     @kubernetes-models/prometheus-operator@6.0.0 >"$CLIENTS/npm.log" 2>&1 || miss prometheus-operator "$(tail -n 1 "$CLIENTS/npm.log")"
 fi
 

@@ -5,7 +5,7 @@
 import { copyFile, readdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { AirferryError } from "../errors.ts";
-import { makeFolder, syncPath } from "../io/atomic.ts";
+import { isLeftover, makeFolder, syncPath } from "../io/atomic.ts";
 import { type Digest, digestOf } from "../io/digest.ts";
 import { writePieces } from "../io/write-pieces.ts";
 import { trustNameOf } from "../sign/trust-chain.ts";
@@ -83,7 +83,8 @@ export async function finishBundle(options: FinishOptions): Promise<Digest> {
       name.startsWith("medium-") ||
       [SIGNATURES_NAME, BIN_NAME, SCAN_NAME, SCAN_FOLDER, RECIPES_NAME, FILES_NAME].includes(name) ||
       trustNameOf(name) ||
-      attestationKindOf(name)
+      attestationKindOf(name) ||
+      isLeftover(name)
     )
       await rm(join(dir, name), { recursive: true, force: true });
     // Of an earlier run, which may have been given other options.

@@ -5,7 +5,7 @@
 import { lstat, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { AirferryError, bug } from "../errors.ts";
-import { makeFolder, syncPath, systemFault, writeAtomic } from "../io/atomic.ts";
+import { isLeftover, makeFolder, syncPath, systemFault, writeAtomic } from "../io/atomic.ts";
 import { type Digest, digestOf } from "../io/digest.ts";
 import { readSmall } from "../io/safe-open.ts";
 import { trustedKeyOf } from "../sign/keys.ts";
@@ -38,8 +38,6 @@ export interface AddedSignature extends BundleIdentity {
 
 /** Folder names of a set of media. */
 const MEDIUM = /^medium-[0-9]+-of-[0-9]+$/;
-/** What a killed run may leave in `signatures/`. */
-const LEFTOVER = /^\.tmp-[0-9a-f]{16}$/;
 
 /**
  * Reads SHA256SUMS of a bundle folder, or of every medium of a set in it.
@@ -215,8 +213,8 @@ async function namesIn(folder: string): Promise<string[]> {
     });
   }
   const names = await readdir(place);
-  for (const name of names.filter((it) => LEFTOVER.test(it))) await rm(join(place, name));
-  return names.filter((it) => !LEFTOVER.test(it));
+  for (const name of names.filter((it) => isLeftover(it))) await rm(join(place, name));
+  return names.filter((it) => !isLeftover(it));
 }
 
 function refuseFull(folder: string, count: number): void {

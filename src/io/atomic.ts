@@ -60,6 +60,11 @@ export async function replaceFile(
   }
 }
 
+/** Whether a name is that of a new file which a killed run of {@link replaceFile} left. */
+export function isLeftover(name: string): boolean {
+  return /^\.tmp-[0-9a-f]{16}$/.test(name);
+}
+
 /** Creates a folder and its parents, each synced into its parent. */
 export async function makeFolder(folder: string, mode = 0o755): Promise<void> {
   // Not mkdir's own recursion: it never ends if a parent exists but accepts no folders (/proc).
