@@ -202,6 +202,8 @@ t.test("a real terminal that becomes narrow shows one line, and Ctrl-C how much 
   const command = `${CHECKOUT.map((it) => `'${it}'`).join(" ")} pack m.yaml --unsigned; sleep 60`;
   const env = commandEnvironment(dir) as Record<string, string>;
   const terminal = await openTerminal(t, command, { cwd: dir, columns: 110, env });
+  // The first row may come before there is a rate.
+  await terminal.until(/MiB\/s.*中文名字\.bin/);
   t.match(await terminal.until(/packing \[.*中文名字\.bin/), /packing \[[-#]{30}\] .* of 64\.0 MiB .*中文名字\.bin$/m);
   for (const columns of [70, 38, 24, 100]) {
     await terminal.resize(columns, 30);
