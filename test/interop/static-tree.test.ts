@@ -43,14 +43,14 @@ const LEFT_OUT = /^\/(?:s\/[^/]+\/)?(?:packages|metrics)|[?#]/;
 /** Every path that the pages of a site lead to. */
 async function crawl(url: string): Promise<Map<string, Answer>> {
   const found = new Map<string, Answer>();
-  const todo = ["/"];
-  for (let path = todo.pop(); path !== undefined; path = todo.pop()) {
+  const unvisited = ["/"];
+  for (let path = unvisited.pop(); path !== undefined; path = unvisited.pop()) {
     if (found.has(path) || LEFT_OUT.test(path)) continue;
     const answer = await get(url + path);
     found.set(path, answer);
     if (answer.type?.startsWith("text/html") !== true || /BOM\.html$/.test(path)) continue;
     for (const [, href = ""] of answer.body.toString().matchAll(/href="([^"]*)"/g))
-      todo.push(new URL(href.replaceAll("&amp;", "&"), url + path).href.slice(url.length));
+      unvisited.push(new URL(href.replaceAll("&amp;", "&"), url + path).href.slice(url.length));
   }
   return found;
 }
