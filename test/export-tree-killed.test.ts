@@ -12,6 +12,7 @@ import { CHECKOUT, commandEnvironment, scratch } from "./fixtures/program.ts";
 import { seeded } from "./fixtures/seeded.ts";
 
 const BASE = "http://mirror.example.com";
+const KILLS = 6;
 
 t.test("killed at any instant, a tree is the one before or the next, and a rerun finishes it", async (t) => {
   const dir = scratch(t, "af-tree-killed");
@@ -39,20 +40,20 @@ t.test("killed at any instant, a tree is the one before or the next, and a rerun
     }
     return "whole";
   };
-  const first = performance.now();
-  await once(start(stores[0] as string), "exit");
-  const spanMs = performance.now() - first;
+  let spanMs = 0;
   let killed = 0;
-  for (let at = 0; at < 8; at++) {
+  for (let at = 0; killed < KILLS; at++) {
     // Every other release: what is killed here has something to write.
-    const child = start(stores[(at + 1) % 2] as string);
+    const child = start(stores[at % 2] as string);
     const gone = once(child, "exit");
-    await sleep(spanMs * (0.35 + (0.65 * random(1000)) / 1000));
-    if (child.kill("SIGKILL")) killed++;
+    const began = performance.now();
+    // The first one compiles, the later ones may be much faster.
+    if (spanMs > 0) await Promise.race([gone, sleep(spanMs * (0.3 + (0.7 * random(1000)) / 1000))]);
+    if (spanMs > 0 && child.kill("SIGKILL")) killed++;
     await gone;
+    if (spanMs === 0 || child.signalCode === null) spanMs = performance.now() - began;
     t.equal(isWhole(), "whole");
   }
-  t.ok(killed > 2, `${killed} were killed`);
   const { status, stderr } = await airferry(dir, [
     "export",
     "tree",

@@ -15,6 +15,8 @@ const ROOT = join(import.meta.dirname, "..", "..");
 const MAX_JOBS = 8;
 /** A file that takes longer should be split: it may be the last one. */
 const LONG_SECONDS = 60;
+/** Of so many failed files at most: more are no race. */
+const MAX_AGAIN = 4;
 
 process.on("SIGINT", () => {
   stopAll();
@@ -41,6 +43,7 @@ const sum = await runTests({
   files,
   jobs: Number(process.env.AIRFERRY_TEST_JOBS ?? Math.min(2 * availableParallelism(), MAX_JOBS)),
   strict: process.env.AIRFERRY_REQUIRE_CLIENTS === "1",
+  again: named.length > 0 ? 0 : MAX_AGAIN,
   say: (line) => console.error(line),
 });
 mkdirSync(join(ROOT, ".cache"), { recursive: true });
@@ -48,6 +51,8 @@ writeFileSync(join(ROOT, ".cache", "test.tap"), sum.tap);
 console.error(`${files.length} files in ${((performance.now() - began) / 60_000).toFixed(1)} minutes`);
 const long = sum.seconds.filter(([, seconds]) => seconds > LONG_SECONDS).sort(([, a], [, b]) => b - a);
 for (const [file, seconds] of long) console.error(`longer than ${LONG_SECONDS} s: ${file}, ${seconds.toFixed(0)} s`);
+if (sum.unsteadyFiles.length > 0)
+  console.error(`unsteady (failed above, passed alone): ${sum.unsteadyFiles.join(" ")}`);
 if (sum.failedFiles.length > 0) console.error(`failed: ${sum.failedFiles.join(" ")}`);
 if (process.env.AIRFERRY_CHECKS_FAILED === "1") console.error("failed: a check before the tests; see above");
 const failed = sum.failed + (process.env.AIRFERRY_CHECKS_FAILED === "1" ? 1 : 0);

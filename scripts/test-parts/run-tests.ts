@@ -1,4 +1,4 @@
-/** Runs test files concurrently, prints a line for each, and adds up their results. */
+/** Runs test files concurrently, prints a line for each, runs what failed again alone, and adds up the results. */
 import { isAllowedSkip } from "./allowed-skips.ts";
 import { type FileTotals, readTap } from "./read-tap.ts";
 import { FILE_TIMEOUT_MS, type FileRun, runFile } from "./run-file.ts";
@@ -15,6 +15,11 @@ interface RunOptions {
   /** Every client is required: a skip fails unless {@link isAllowedSkip}. */
   strict: boolean;
   timeoutMs?: number;
+  /**
+   * At most so many files that failed run again, one at a time with nothing beside them; what they say then counts. More
+   * than that is no bad luck. Default: none.
+   */
+  again?: number;
   /** Further environment for the next file; `after` gets it back when that file has ended. */
   env?: () => NodeJS.ProcessEnv;
   after?: (env: NodeJS.ProcessEnv) => void;
@@ -27,42 +32,73 @@ interface RunTotals {
   failed: number;
   skipped: number;
   failedFiles: string[];
+  /** Files that failed and then passed alone. */
+  unsteadyFiles: string[];
   /** How long each file took, in the order of their ends. */
   seconds: [file: string, seconds: number][];
   /** What all files printed, each as a subtest. */
   tap: string;
 }
 
+/** What came of one file. */
+interface FileResult {
+  run: FileRun;
+  totals: FileTotals;
+  faults: string[];
+  failed: number;
+}
+
 /** Runs all files to their end, even if some fail. */
 export async function runTests(options: RunOptions): Promise<RunTotals> {
-  const { root, files, jobs, strict, timeoutMs = FILE_TIMEOUT_MS, say } = options;
-  const sum: RunTotals = { passed: 0, failed: 0, skipped: 0, failedFiles: [], seconds: [], tap: "TAP version 14\n" };
+  const { root, files, jobs, strict, timeoutMs = FILE_TIMEOUT_MS, again = 0, say } = options;
+  const results = new Map<string, FileResult>();
   const waiting = [...files];
-  let done = 0;
+  const one = async (file: string): Promise<FileResult> => {
+    const env = options.env?.() ?? {};
+    const run = await runFile(root, file, timeoutMs, env);
+    options.after?.(env);
+    const totals = readTap(run.tap);
+    const faults = faultsOf(run, totals, strict);
+    return { run, totals, faults, failed: Math.max(totals.failed, faults.length) };
+  };
   const worker = async () => {
     for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
-      const env = options.env?.() ?? {};
-      const run = await runFile(root, file, timeoutMs, env);
-      options.after?.(env);
-      const totals = readTap(run.tap);
-      const faults = faultsOf(run, totals, strict);
-      const failed = Math.max(totals.failed, faults.length);
-      sum.passed += totals.passed;
-      sum.failed += failed;
-      sum.skipped += totals.skipped;
-      sum.seconds.push([file, run.seconds]);
-      if (failed > 0) sum.failedFiles.push(file);
-      const result = failed > 0 ? "not ok" : "ok";
-      const output = run.tap.replace(/^(?=.)/gm, "    ");
-      sum.tap += `# Subtest: ${file}\n${output}${result} - ${file} # time=${run.seconds.toFixed(1)}s\n`;
-      done += 1;
-      const at = `[${String(done).padStart(String(files.length).length)}/${files.length}]`;
-      for (const line of report(file, run, totals, failed, faults, at)) say(line);
+      const result = await one(file);
+      results.set(file, result);
+      const at = `[${String(results.size).padStart(String(files.length).length)}/${files.length}]`;
+      for (const line of report(file, result, at)) say(line);
     }
   };
   await Promise.all(Array.from({ length: jobs }, worker));
-  sum.tap += `1..${files.length}\n`;
-  return sum;
+  const unsteadyFiles: string[] = [];
+  const bad = [...results].filter(([, { failed }]) => failed > 0).map(([file]) => file);
+  for (const file of bad.length <= again ? bad : []) {
+    const result = await one(file);
+    for (const line of report(file, result, "[alone]")) say(line);
+    if (result.failed > 0) continue;
+    results.set(file, result);
+    unsteadyFiles.push(file);
+  }
+  return { ...totalsOf(results), unsteadyFiles };
+}
+
+function totalsOf(results: ReadonlyMap<string, FileResult>): Omit<RunTotals, "unsteadyFiles"> {
+  const sum = { passed: 0, failed: 0, skipped: 0, tap: "TAP version 14\n" };
+  for (const [file, { run, totals, failed }] of results) {
+    sum.passed += totals.passed;
+    sum.failed += failed;
+    sum.skipped += totals.skipped;
+    const output = run.tap.replace(/^(?=.)/gm, "    ");
+    const result = failed > 0 ? "not ok" : "ok";
+    sum.tap += `# Subtest: ${file}\n${output}${result} - ${file} # time=${run.seconds.toFixed(1)}s\n`;
+  }
+  const all = [...results];
+  return {
+    ...sum,
+    tap: `${sum.tap}1..${all.length}\n`,
+    failedFiles: all.filter(([, { failed }]) => failed > 0).map(([file]) => file),
+    seconds: all.map(([file, { run }]) => [file, run.seconds]),
+  };
 }
 
 /** What counts as failed beside the assertions: how the file ended, no test in it, a skip that may not be. */
@@ -75,14 +111,7 @@ function faultsOf(run: FileRun, totals: FileTotals, strict: boolean): string[] {
   return [...faults, ...skips.map((it) => `skipped although every client is required: ${it.name}: ${it.reason}`)];
 }
 
-function report(
-  file: string,
-  run: FileRun,
-  totals: FileTotals,
-  failed: number,
-  faults: readonly string[],
-  at: string,
-): string[] {
+function report(file: string, { run, totals, faults, failed }: FileResult, at: string): string[] {
   const counts = [
     `${totals.passed} passed`,
     ...(failed > 0 ? [`${failed} failed`] : []),

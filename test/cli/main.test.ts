@@ -36,6 +36,11 @@ const BUNDLE = join("bundles", "test-000001");
 
 const run = (...args: string[]): Promise<Ran> => airferry(dir, args);
 
+async function done(test: Test, ...args: string[]): Promise<void> {
+  const { status, stdout, stderr } = await run(...args);
+  test.equal(status, 0, `airferry ${args.join(" ")}: ${stdout}${stderr}`);
+}
+
 /** Runs a command that must be refused: in one voice, with a next command where there is one, and without a trace. */
 async function refused(test: Test, args: string[], status: number, ...parts: (string | RegExp)[]): Promise<Ran> {
   const ran = await airferry(dir, args);
@@ -49,10 +54,10 @@ async function refused(test: Test, args: string[], status: number, ...parts: (st
 
 t.test("the program itself", async (t) => {
   const none = await run();
-  t.equal(none.status, 2);
+  t.equal(none.status, 2, `stdout: ${none.stdout}, stderr: ${none.stderr}`);
   t.match(none.stderr, /Usage: airferry/);
   const help = await run("--help");
-  t.equal(help.status, 0);
+  t.equal(help.status, 0, `stdout: ${help.stdout}, stderr: ${help.stderr}`);
   t.match(help.stdout, /Exit status: 0 done, 1 failed, 2 usage/);
   await refused(t, ["verfy"], 2, /unknown command 'verfy'.*did you mean verify/);
   await refused(t, ["plan"], 2, /missing required argument 'manifest'/, /hint: airferry plan --help/);
@@ -60,7 +65,7 @@ t.test("the program itself", async (t) => {
   await refused(t, ["status", "--store", "x", "--progress", "loud"], 2, /auto, plain, json, none/);
   await refused(t, ["verify", "--trust", "site.pub", "bundle"], 2, /--trust takes all values after it/);
   const json = await run("verify", "--json");
-  t.equal(json.status, 2);
+  t.equal(json.status, 2, `stdout: ${json.stdout}, stderr: ${json.stderr}`);
   t.equal(JSON.parse(json.stderr).code, "ERR_USAGE", "usage errors are JSON where JSON is asked for");
 });
 
@@ -75,7 +80,7 @@ t.test("nothing comes after the error and its hint, although other work still en
   t.teardown(() => bad.close());
   const lines = writeManifest(dir, { files: [{ url: `${bad.url}/late` }, { url: `${bad.url}/gone` }] }, "late.yaml");
   const ran = await run("lock", lines);
-  t.equal(ran.status, 4, ran.stderr);
+  t.equal(ran.status, 4, `stdout: ${ran.stdout}, stderr: ${ran.stderr}`);
   t.ok(bad.requests.some((it) => it.path === "/late"));
   t.match(ran.stderr, /\nairferry: error: .*\nairferry: hint: .*\n$/);
 });
@@ -90,19 +95,19 @@ t.test("AIRFERRY_DEBUG adds the stack, and the cause where there is one", async 
 
 t.test("schema", async (t) => {
   const ran = await run("schema");
-  t.equal(ran.status, 0);
-  t.equal(JSON.parse(ran.stdout).title, "airferry manifest");
+  t.equal(ran.status, 0, `stdout: ${ran.stdout}, stderr: ${ran.stderr}`);
+  t.equal(JSON.parse(ran.stdout).title, "airferry manifest", "a schema");
 });
 
 t.test("keygen", async (t) => {
   const ran = await run("keygen", "--out", "site");
-  t.equal(ran.status, 0, ran.stderr);
+  t.equal(ran.status, 0, `stdout: ${ran.stdout}, stderr: ${ran.stderr}`);
   t.strictSame(ran.stdout.split("\n"), ["site.key", "site.pub", "site.rpm.key", "site.rpm.pub", ""]);
   const before = readFileSync(join(dir, "site.key"));
   await refused(t, ["keygen", "--out", "site"], 2, /exists already/, /choose another --out/);
   t.ok(readFileSync(join(dir, "site.key")).equals(before), "the key is what it was");
   const silent = await airferry(dir, ["keygen", "--out", "other"], { AIRFERRY_PASSWORD: undefined });
-  t.equal(silent.status, 1);
+  t.equal(silent.status, 1, `stdout: ${silent.stdout}, stderr: ${silent.stderr}`);
   t.match(silent.stderr, /needs a passphrase and there is no terminal\n.*AIRFERRY_PASSWORD/);
   t.notOk(existsSync(join(dir, "other.key")) || existsSync(join(dir, "other.pub")), "no half a pair");
 });
@@ -123,12 +128,12 @@ t.test("lock and plan", async (t) => {
     /files\[1\]\.path: not a regular/,
   );
   const planned = await run("plan", manifest, "--json");
-  t.equal(planned.status, 0, planned.stderr);
+  t.equal(planned.status, 0, `stdout: ${planned.stdout}, stderr: ${planned.stderr}`);
   t.equal(upstream.requests.filter((it) => it.method === "GET").length, 0, "plan fetches no artifact");
   const locked = await run("lock", manifest, "--json");
-  t.equal(locked.status, 0, locked.stderr);
-  t.equal(JSON.parse(locked.stdout).artifacts, 4);
-  t.equal(upstream.of("/x.iso", "GET").length, 1);
+  t.equal(locked.status, 0, `stdout: ${locked.stdout}, stderr: ${locked.stderr}`);
+  t.equal(JSON.parse(locked.stdout).artifacts, 4, "artifacts");
+  t.equal(upstream.of("/x.iso", "GET").length, 1, "fetched once");
   await refused(t, ["lock", manifest, "--update", "nothing"], 2, /no entry of that name/, /expected one of: /);
   await refused(t, ["plan", manifest, "--volume-size", "soft"], 2, /soft/);
 });
@@ -137,12 +142,12 @@ t.test("pack", async (t) => {
   await refused(t, ["pack", manifest], 2, /no key to sign with/, /airferry keygen/);
   await refused(t, ["pack", manifest, "--key", "nope.key"], 1, /nope\.key.*no such file/);
   const wrong = await airferry(dir, ["pack", manifest, "--key", "site.key"], { AIRFERRY_PASSWORD: "wrong" });
-  t.equal(wrong.status, 1);
+  t.equal(wrong.status, 1, `stdout: ${wrong.stdout}, stderr: ${wrong.stderr}`);
   t.match(wrong.stderr, /passphrase/);
   t.notOk(existsSync(join(dir, "bundles")), "nothing was begun");
 
   const ran = await run("pack", manifest, "--key", "site.key", "--progress", "json");
-  t.equal(ran.status, 0, ran.stderr);
+  t.equal(ran.status, 0, `stdout: ${ran.stdout}, stderr: ${ran.stderr}`);
   t.equal(ran.stdout, `${BUNDLE}\n`, "the bundle's path, alone");
   for (const line of ran.stderr.trim().split("\n")) t.ok(JSON.parse(line).event, line);
   t.equal(upstream.of("/x.iso", "GET").length, 1, "what lock had fetched was used");
@@ -170,7 +175,7 @@ t.test("one of a thing is not told as several", async (t) => {
     ["unpack", "bundles/one-000001", "--trust", "site.pub", "--store", "one"],
   ]) {
     const ran = await run(...args);
-    t.equal(ran.status, 0, ran.stderr);
+    t.equal(ran.status, 0, `stdout: ${ran.stdout}, stderr: ${ran.stderr}`);
     said.push(ran.stdout, ran.stderr);
   }
   t.notMatch(said.join(""), several);
@@ -198,7 +203,7 @@ t.test("sign", async (t) => {
   writeKeyPair(dir, "second");
   writeKeyPair(dir, "third");
   const ran = await run("sign", BUNDLE, "--key", "second.key");
-  t.equal(ran.status, 0, ran.stderr);
+  t.equal(ran.status, 0, `stdout: ${ran.stdout}, stderr: ${ran.stderr}`);
   t.match(ran.stdout, /signatures\/[0-9a-f]{16}\.sig/);
   await refused(t, ["sign", BUNDLE, "--key", "second.key"], 2, /has signed it already/);
   await refused(t, ["sign", BUNDLE], 2, /exactly one of --key and --signer/);
@@ -208,7 +213,7 @@ t.test("sign", async (t) => {
 
 t.test("verify", async (t) => {
   const good = await run("verify", BUNDLE, "--trust", "site.pub", "second.pub", "--threshold", "2");
-  t.equal(good.status, 0, good.stderr);
+  t.equal(good.status, 0, `stdout: ${good.stdout}, stderr: ${good.stderr}`);
   t.match(good.stdout, /^good: stream test, serial 1, /);
   symlinkSync(join(dir, BUNDLE), join(dir, "link"));
   t.equal((await run("verify", "link", "--trust", "site.pub")).status, 0, "the folder may be a link");
@@ -222,7 +227,7 @@ t.test("verify", async (t) => {
     /2 distinct keys, got 1/,
   );
   const fromEnvironment = await airferry(dir, ["verify", BUNDLE], { AIRFERRY_TRUST: "site.pub:second.pub" });
-  t.equal(fromEnvironment.status, 0);
+  t.equal(fromEnvironment.status, 0, `stdout: ${fromEnvironment.stdout}, stderr: ${fromEnvironment.stderr}`);
 
   const volume = join(dir, BUNDLE, "data.tar.0000");
   const bytes = readFileSync(volume);
@@ -241,12 +246,12 @@ t.test("verify", async (t) => {
   );
   writeFileSync(volume, flipped);
   const json = await run("verify", BUNDLE, "--trust", "site.pub", "--json");
-  t.equal(json.status, 3);
+  t.equal(json.status, 3, `stdout: ${json.stdout}, stderr: ${json.stderr}`);
   const { ok, problems } = JSON.parse(json.stdout);
   t.equal(ok, false);
   for (const it of problems) t.ok(it.code && it.path && it.message);
   const store = await run("unpack", BUNDLE, "--trust", "site.pub", "--store", "tampered");
-  t.equal(store.status, 3, store.stderr);
+  t.equal(store.status, 3, `stdout: ${store.stdout}, stderr: ${store.stderr}`);
   t.match(JSON.parse((await run("status", "--store", "tampered", "--json")).stdout).streams, [], "no release");
   writeFileSync(volume, bytes);
   const inventory = join(dir, BUNDLE, "airferry.json");
@@ -261,14 +266,14 @@ t.test("verify", async (t) => {
 
 t.test("unpack, status and prune", async (t) => {
   const unpacked = await run("unpack", BUNDLE, "--trust", "site.pub", "--store", "store");
-  t.equal(unpacked.status, 0, unpacked.stderr);
+  t.equal(unpacked.status, 0, `stdout: ${unpacked.stdout}, stderr: ${unpacked.stderr}`);
   t.match((await run("unpack", BUNDLE, "--trust", "site.pub", "--store", "store")).stdout, /already in the store/);
   await refused(t, ["unpack", BUNDLE, "--trust", "site.pub"], 2, /--store <dir>/);
   await refused(t, ["unpack", BUNDLE, "--trust", "site.pub", "--store", manifest], 1, /create folder/);
   await refused(t, ["status", "--store", "nope"], 1, /cannot open store "nope": no such folder/);
   const two = await run("pack", manifest, "--key", "site.key", "--serial", "2", "-q");
-  t.equal(two.status, 0, two.stderr);
-  t.equal((await run("unpack", join("bundles", "test-000002"), "--trust", "site.pub", "--store", "store")).status, 0);
+  t.equal(two.status, 0, `stdout: ${two.stdout}, stderr: ${two.stderr}`);
+  await done(t, "unpack", join("bundles", "test-000002"), "--trust", "site.pub", "--store", "store");
   await refused(t, ["unpack", BUNDLE, "--trust", "site.pub", "--store", "store"], 3, /--allow-rollback/);
   const status = await airferry(dir, ["status", "--json"], { AIRFERRY_STORE: "store" });
   const [stream] = JSON.parse(status.stdout).streams;
@@ -288,7 +293,7 @@ t.test("a long document arrives whole although the command fails", async (t) => 
   cpSync(join(dir, BUNDLE), copy, { recursive: true });
   for (let n = 0; n < 1500; n++) writeFileSync(join(copy, `extra-${String(n).padStart(60, "0")}`), "");
   const ran = await run("verify", "many", "--trust", "site.pub", "--json");
-  t.equal(ran.status, 3);
+  t.equal(ran.status, 3, `stdout: ${ran.stdout}, stderr: ${ran.stderr}`);
   t.ok(ran.stdout.length > 200_000, `${ran.stdout.length} bytes`);
   const { ok, problems } = JSON.parse(ran.stdout) as { ok: boolean; problems: object[] };
   t.equal(ok, false);
@@ -302,7 +307,7 @@ t.test("render replaces files of other content only when told to", async (t) => 
   writeFileSync(join(dir, "CHECKSUM"), "mine\n");
   await refused(t, args, 2, /"CHECKSUM" exists already with other content\n.*hint: .*--force/);
   t.equal(readFileSync(join(dir, "CHECKSUM"), "utf8"), "mine\n");
-  t.equal((await run(...args, "--force")).status, 0);
+  await done(t, ...args, "--force");
   t.equal(readFileSync(join(dir, "CHECKSUM"), "utf8"), sums);
 });
 
@@ -353,7 +358,7 @@ t.test("interrupted, with 130, and nothing under the final name", async (t) => {
   }
   delete upstream.behaviour["/x.iso"];
   const ran = await run("pack", other, "--unsigned", "--out", "slow");
-  t.equal(ran.status, 0, ran.stderr);
+  t.equal(ran.status, 0, `stdout: ${ran.stdout}, stderr: ${ran.stderr}`);
 });
 
 t.test("a rerun after a kill between the last steps of pack", async (t) => {
@@ -362,7 +367,7 @@ t.test("a rerun after a kill between the last steps of pack", async (t) => {
   copyFileSync(join(dir, "slow.lock.json"), join(dir, "late.lock.json"));
   const args = ["pack", file, "--key", "site.key", "--out", "late"];
   const first = await run(...args);
-  t.equal(first.status, 0, first.stderr);
+  t.equal(first.status, 0, `stdout: ${first.stdout}, stderr: ${first.stderr}`);
   // The name is there, the note of it is not.
   rmSync(join(dir, "late.state.json"));
   const seen = upstream.requests.length;

@@ -7,7 +7,7 @@ import { readTap } from "../../scripts/test-parts/read-tap.ts";
 import { runTests } from "../../scripts/test-parts/run-tests.ts";
 
 /** Runs one file of this text. */
-async function runText(t: Test, text: string, options: { strict?: boolean; timeoutMs?: number } = {}) {
+async function runText(t: Test, text: string, options: { strict?: boolean; timeoutMs?: number; again?: number } = {}) {
   // Inside the checkout, so that it finds tap.
   const root = t.testdir({ "one.test.ts": `import t from "tap";\n${text}\n` });
   const lines: string[] = [];
@@ -50,6 +50,18 @@ for (const [name, text, said] of FAILING)
     t.match(ran.said, said);
     t.match(ran.tap, /^not ok - one\.test\.ts/m);
   });
+
+t.test("what failed runs again alone, where it may, and counts as it ended then", async (t) => {
+  const once = `import { existsSync, writeFileSync } from "node:fs";
+    t.test("x", async (t) => { t.ok(1); t.ok(existsSync("seen"), "the second time"); writeFileSync("seen", ""); });`;
+  const lucky = await runText(t, once, { again: 1 });
+  t.match(lucky, { passed: 2, failed: 0, failedFiles: [], unsteadyFiles: ["one.test.ts"] });
+  t.match(lucky.said, /^\[1\/1\] FAIL one[\s\S]*the second time[\s\S]*^\[alone\] ok {3}one\.test\.ts: 2 passed/m);
+  t.match(await runText(t, once), { failed: 1, unsteadyFiles: [] });
+  const broken = await runText(t, "t.test('x', async (t) => { t.ok(0, 'never'); });", { again: 1 });
+  t.match(broken, { passed: 0, failed: 1, failedFiles: ["one.test.ts"], unsteadyFiles: [] });
+  t.match(broken.said, /never[\s\S]*^\[alone\] FAIL[\s\S]*never/m);
+});
 
 t.test("a file that takes too long fails, and what it started ends with it", async (t) => {
   const ran = await runText(
