@@ -15,12 +15,12 @@ import { referrerDescriptor } from "./oci/image-manifest.ts";
 import { OCI_INDEX } from "./oci/media-types.ts";
 import type { OciDigest } from "./oci/oci-digest.ts";
 import { digestTag, isRepositoryPath, servedRepository } from "./oci/reference.ts";
+import { ImageLook, type PlannedImage } from "./publish/image-look.ts";
 import { type ImagePush, packedBlobs, planPush } from "./publish/image-push.ts";
 import { type PushOptions, pushFiles } from "./publish/push-files.ts";
 import { type FileKind, planRepository } from "./publish/repository-plan.ts";
 import { SiteRegistry } from "./publish/site-registry.ts";
 import { SiteRepository } from "./publish/site-repository.ts";
-import type { PackedBlob } from "./store/packed-blob.ts";
 import {
   findImages,
   isComplete,
@@ -95,13 +95,46 @@ export async function publish(options: PublishOptions): Promise<Published[]> {
   }
 }
 
-async function publishFrom(store: StoreReader, options: PublishOptions): Promise<Published[]> {
+/**
+ * What {@link publish} would send, and what the registry has already, for each image and blob. Nothing is written
+ * there.
+ * @throws {AirferryError} as {@link publish}, also for an answer that leaves open whether something is there
+ */
+export async function planPublish(options: PublishOptions): Promise<PlannedImage[]> {
+  parseTarget(options.registry);
+  const store = await openSource(options.store, options);
+  try {
+    const { registry, pushes, host } = await preparePushes(store, options);
+    try {
+      const [first] = pushes;
+      if (first !== undefined) await registry.check(first.repository);
+      const look = new ImageLook(registry);
+      const count = countBytes(pushes, options.progress);
+      const planned: PlannedImage[] = [];
+      for (const push of pushes) {
+        const { reference } = push.image.catalog;
+        const at = (digest: OciDigest, size: number) => count.at(digest, size, reference);
+        planned.push(await look.plan(push, targetOf(host, push), at));
+      }
+      return planned;
+    } finally {
+      registry.close();
+    }
+  } finally {
+    await store.close();
+  }
+}
+
+/** Everything that is refused before a registry is asked. The caller closes the registry. */
+async function preparePushes(
+  store: StoreReader,
+  options: PublishOptions,
+): Promise<{ registry: SiteRegistry; pushes: ImagePush[]; host: string }> {
   const { host, prefix } = parseTarget(options.registry);
   const releases = (await store.releases()).filter(
     (it) => options.stream === undefined || it.stream === options.stream,
   );
   const ca = options.ca === undefined ? undefined : (await readSmall(options.ca, MAX_CA_BYTES)).toString("utf8");
-  const registry = new SiteRegistry({ host, insecure: options.insecure === true, ca });
   const images: PackedImage[] = [];
   for (const { release, catalog } of findImages(releases, options.references ?? [])) {
     images.push(await readPackedImage(store, release, catalog));
@@ -112,15 +145,24 @@ async function publishFrom(store: StoreReader, options: PublishOptions): Promise
     return planPush(image, prefix === "" ? name : `${prefix}/${name}`);
   });
   refuseCollisions(pushes);
+  return { registry: new SiteRegistry({ host, insecure: options.insecure === true, ca }), pushes, host };
+}
+
+function targetOf(host: string, { repository, image: { reference }, root }: ImagePush): string {
+  return `${host}/${repository}${reference.tag === undefined ? `@${root.digest}` : `:${reference.tag}`}`;
+}
+
+async function publishFrom(store: StoreReader, options: PublishOptions): Promise<Published[]> {
+  const { registry, pushes, host } = await preparePushes(store, options);
   const count = countBytes(pushes, options.progress);
   const published: Published[] = [];
   try {
     for (const push of pushes) {
       throwIfAborted();
-      const { reference, catalog } = push.image;
+      const { catalog } = push.image;
       const { digest } = push.root;
       const sent = await pushImage(registry, push, count);
-      const target = `${host}/${push.repository}${reference.tag === undefined ? `@${digest}` : `:${reference.tag}`}`;
+      const target = targetOf(host, push);
       options.report?.(`${catalog.reference} → ${target} ${digest}${push.isStripped ? " (stripped index)" : ""}`);
       published.push({
         reference: catalog.reference,
@@ -251,7 +293,7 @@ function countBytes(pushes: readonly ImagePush[], progress: PublishOptions["prog
   let done = 0;
   return {
     /** Reports how much of a blob the registry has. */
-    at({ digest }: PackedBlob, bytes: number, reference: string) {
+    at(digest: OciDigest, bytes: number, reference: string) {
       done += bytes - (sentOf.get(digest) ?? 0);
       sentOf.set(digest, bytes);
       progress?.(done, total, reference);
@@ -267,7 +309,7 @@ async function pushImage(
   const pushed = { pushedBlobs: 0, pushedBytes: 0 };
   const pushBlobs = (manifest: PackedManifest) =>
     eachLimited(packedBlobs(image, manifest), CONCURRENCY, async (blob) => {
-      const at = (bytes: number) => count.at(blob, bytes, image.catalog.reference);
+      const at = (bytes: number) => count.at(blob.digest, bytes, image.catalog.reference);
       if (await registry.pushBlob(repository, blob, at)) {
         pushed.pushedBlobs++;
         pushed.pushedBytes += blob.size;

@@ -103,6 +103,43 @@ export class SiteRegistry {
     return { isListed: answer.headers["oci-subject"] !== undefined };
   }
 
+  /**
+   * Any web server says of most paths that they are not there: refuses one that is no registry.
+   * @throws {AirferryError} ERR_PUBLISH
+   */
+  async check(repository: string): Promise<void> {
+    const { status } = await this.#call(repository, { method: "GET", url: "" });
+    if (status !== 404) return;
+    throw this.#fault(
+      "it is no registry: /v2/ is not there",
+      "check the address, and which port the registry listens on",
+    );
+  }
+
+  /**
+   * Whether a repository has a blob. A refusal is an error here: nothing is sent afterwards that would tell.
+   * @throws {AirferryError} ERR_PUBLISH
+   */
+  async hasBlob(repository: string, digest: OciDigest): Promise<boolean> {
+    const answer = await this.#call(repository, { method: "HEAD", url: `${repository}/blobs/${digest}` });
+    if (answer.status !== 200 && answer.status !== 404) {
+      throw this.#refused(`look for blob ${digest} in ${repository}`, answer);
+    }
+    return answer.status === 200;
+  }
+
+  /** The digest of the manifest that a tag or digest names; undefined when there is none. @throws as {@link hasBlob} */
+  async digestAt(repository: string, reference: string): Promise<OciDigest | undefined> {
+    const url = `${repository}/manifests/${reference}`;
+    const answer = await this.#call(repository, { method: "HEAD", url, headers: { accept: ACCEPT_MANIFESTS } });
+    if (answer.status === 404) return undefined;
+    if (answer.status !== 200) throw this.#refused(`look for manifest ${reference} in ${repository}`, answer);
+    const digest = answer.headers["docker-content-digest"];
+    if (isOciDigest(digest)) return digest;
+    const bytes = await this.manifest(repository, reference);
+    return bytes && digestOf(bytes, isOciDigest(reference) ? reference : undefined);
+  }
+
   /** The bytes of a manifest; undefined when it does not exist. */
   async manifest(repository: string, reference: string): Promise<Buffer | undefined> {
     const answer = await this.#call(repository, {

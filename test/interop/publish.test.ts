@@ -105,6 +105,101 @@ t.test("an upload that is cut off or lost is started again", async (t) => {
   );
 });
 
+t.test("--dry-run says what publish then sends, image by image and blob by blob, and writes nothing", async (t) => {
+  if (!needs(t, "docker-registry", "crane")) return;
+  const gap = await imageGap(t, "airferry-dry");
+  const images = new TestImages();
+  const shared = { base: seededBytes(1, 200_000) };
+  const of = (own: string) => images.image("linux/amd64", [shared, { added: "layer" }, { own }]);
+  const [one, again, two] = [of("one"), of("again"), of("two")];
+  const older = new TestImages();
+  const moved = older.image("linux/amd64", [shared, { own: "moved" }]);
+  const sbom = images.referrer(one, "application/spdx+json", Buffer.from("{}"));
+  const fake = await startFakeRegistry({ images, tags: { "1": one, "2": again, "3": two }, referrersApi: true });
+  t.teardown(() => fake.close());
+  const entry = (tag: string, as: string) => ({ ref: `${fake.host}/lab/bb:${tag}`, insecure: true, as });
+  const names = ["example.com/lab/bb:1", "example.com/lab/bb:2", "example.com/lab/other:3"];
+  await gap.carry({ images: names.map((as, n) => entry(String(n + 1), as)) });
+  const site = await startDockerRegistry(join(gap.dir, "site"));
+  t.teardown(() => site.stop());
+  await older.push(site.host, "af/lab/bb", { "2": moved });
+  const proxy = await startProxyBefore(t, site.host);
+  const args = ["publish", `${proxy.host}/af`, "--store", "store", "--insecure", "--names", "bare"];
+  interface Plan {
+    images: {
+      target: string;
+      tags: { done: string; was?: string }[];
+      manifests: { digest: string; about?: string; done: string }[];
+      blobs: { size: number; done: string; from?: string }[];
+    }[];
+    bytesToUpload: number;
+    bytesToMount: number;
+  }
+  const dry = async () => {
+    const ran = await gap.airferry(...args, "--dry-run", "--json");
+    t.equal(ran.status, 0, ran.stderr);
+    return JSON.parse(ran.stdout) as Plan;
+  };
+  const tree = () => readdirSync(join(gap.dir, "site"), { recursive: true }).sort();
+  const before = tree();
+  const plan = await dry();
+  t.same(tree(), before, "nothing was written");
+  t.same(
+    proxy.log.filter((it) => !it.startsWith("HEAD ")),
+    ["GET /v2/"],
+  );
+  const states = plan.images.map(({ blobs }) => blobs.map((it) => it.done).sort());
+  // The shared layer is there with the image whose tag moves; the added one comes with the first of its repository.
+  t.same(states, [
+    ["present", "would upload", "would upload", "would upload", "would upload"],
+    ["present", "would come", "would upload", "would upload"],
+    ["would mount", "would mount", "would upload", "would upload"],
+  ]);
+  t.equal(plan.images[2]?.blobs.find((it) => it.done === "would mount")?.from, "af/lab/bb");
+  t.match(plan.images[0]?.manifests, [
+    { digest: one.digest, done: "would push" },
+    { digest: sbom.digest, about: "application/spdx+json", done: "would push" },
+  ]);
+  t.same(
+    plan.images.map((it) => it.tags.at(-1)),
+    [
+      { tag: "1", digest: one.digest, done: "would push" },
+      { tag: "2", digest: again.digest, done: "would replace", was: moved.digest },
+      { tag: "3", digest: two.digest, done: "would push" },
+    ],
+  );
+  const text = await gap.airferry(...args, "--dry-run");
+  t.match(text.stdout, `${proxy.host}/af/lab/bb:2  would publish ${again.digest}\n`);
+  t.match(text.stdout, `  would replace  tag 2  was ${moved.digest}\n`);
+  t.match(text.stdout, /^ {2}would mount from af\/lab\/bb {2}blob sha256:/m);
+  t.match(text.stderr, /would publish 3 images: .* more where the registry cannot mount/);
+
+  const ran = await gap.airferry(...args, "--json");
+  t.equal(ran.status, 0, ran.stderr);
+  const sent = JSON.parse(ran.stdout) as { images: { target: string; pushedBlobs: number }[]; pushedBytes: number };
+  t.equal(sent.pushedBytes, plan.bytesToUpload, "as many bytes as it said");
+  t.same(
+    sent.images.map((it) => [it.target, it.pushedBlobs]),
+    plan.images.map((it) => [it.target, it.blobs.filter((blob) => blob.done === "would upload").length]),
+  );
+  const after = await dry();
+  const left = after.images.flatMap(({ tags, manifests, blobs }) => [...tags, ...manifests, ...blobs]);
+  t.same([...new Set(left.map((it) => it.done))], ["present"]);
+  t.same([after.bytesToUpload, after.bytesToMount], [0, 0]);
+  const none = await gap.airferry(...args, "--dry-run");
+  t.match(none.stdout, `${proxy.host}/af/lab/bb:1  present\n`);
+  t.match(none.stderr, /would publish 0 images: .*\n.*\n.*3 images there already/);
+
+  const refusing = await startProxyBefore(t, site.host, (req, res) => {
+    if (req.url === "/v2/") return false;
+    res.writeHead(403).end();
+    return true;
+  });
+  const refused = await gap.airferry("publish", refusing.host, ...args.slice(2), "--dry-run");
+  t.equal(refused.status, 1);
+  t.match(refused.stderr, /cannot look for blob sha256:.* answers 403\n.*docker login/);
+});
+
 t.test("a registry that refuses, and one that cannot be reached", async (t) => {
   if (!needs(t, "docker-registry")) return;
   const { gap, publish } = await packedImage(t);

@@ -118,6 +118,46 @@ t.test("pushManifest() leaves a tag alone that has these bytes, and hears whethe
   t.same(lists.calls, ["PUT /v2/lab/bb/manifests/1"]);
 });
 
+t.test("hasBlob() and digestAt() ask only, and take nothing but yes and no for an answer", async (t) => {
+  const bytes = Buffer.from('{"schemaVersion":2}');
+  const digest = digestOf(bytes) as `sha256:${string}`;
+  const there = await registry(t, (call) => ({
+    status: 200,
+    ...(call.includes("/manifests/told") && { headers: { "docker-content-digest": digest } }),
+    ...(call.startsWith("GET") && { body: bytes.toString() }),
+  }));
+  t.equal(await there.site.hasBlob("lab/bb", digest), true);
+  t.equal(await there.site.digestAt("lab/bb", "told"), digest);
+  t.equal(
+    await there.site.digestAt("lab/bb", "untold"),
+    digest,
+    "a registry that does not tell it is asked for the bytes",
+  );
+  t.same(there.calls, [
+    `HEAD /v2/lab/bb/blobs/${digest}`,
+    "HEAD /v2/lab/bb/manifests/told",
+    "HEAD /v2/lab/bb/manifests/untold",
+    "GET /v2/lab/bb/manifests/untold",
+  ]);
+  const empty = await registry(t, (call) => ({ status: call === "GET /v2/" ? 200 : 404 }));
+  await empty.site.check("lab/bb");
+  const other = await registry(t, () => ({ status: 404 }));
+  await t.rejects(other.site.check("lab/bb"), { code: "ERR_PUBLISH", message: /it is no registry/ });
+  t.equal(await empty.site.hasBlob("lab/bb", digest), false);
+  t.equal(await empty.site.digestAt("lab/bb", "1"), undefined);
+  for (const status of [400, 403, 405]) {
+    const { site } = await registry(t, () => ({ status }));
+    await t.rejects(site.hasBlob("lab/bb", digest), {
+      code: "ERR_PUBLISH",
+      message: /cannot look for blob .* answers 4/,
+    });
+    await t.rejects(site.digestAt("lab/bb", "1"), {
+      code: "ERR_PUBLISH",
+      message: /cannot look for manifest 1 in lab\/bb/,
+    });
+  }
+});
+
 t.test(
   "an upload's place over plain HTTP is refused where the registry is not, and none at all anywhere",
   async (t) => {

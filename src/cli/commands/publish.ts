@@ -47,7 +47,7 @@ export const publishCommand: Register = (program, run) => {
         .choices(["carried", "site"] as const)
         .default("carried" as const),
     )
-    .option("--dry-run", "of rpms and files: say what would be sent")
+    .option("--dry-run", "ask what is there and say what would be sent; write nothing to the target")
     .option("--image <image...>", "only these images")
     .addOption(
       new Option("--names <form>", "repository names: with the source host, or without it")
@@ -67,6 +67,7 @@ export const publishCommand: Register = (program, run) => {
         refuseOthers(kind, command);
         if (kind !== "images") return pushAll(target, { ...flags, kind }, output);
         const registry = target;
+        if (flags.dryRun) return planImages(registry, { ...flags, ...(image && { references: image }) }, output);
         const { publish } = await import("../../publish.ts");
         const progress = output.progress("publishing");
         const published = await interruptible(() =>
@@ -103,10 +104,53 @@ export const publishCommand: Register = (program, run) => {
     );
 };
 
+/** What an image would send: a line for the image, and one for each missing part. */
+async function planImages(
+  registry: string,
+  options: Omit<PublishFlags, "kind" | "image"> & { references?: string[] },
+  output: Output,
+): Promise<void> {
+  const { planPublish } = await import("../../publish.ts");
+  const progress = output.progress("looking");
+  const images = await interruptible(() =>
+    planPublish({ ...options, registry, progress: (done, total, path) => progress({ done, total, path }) }),
+  );
+  output.progressDone();
+  if (images.length === 0)
+    output.note("no release here has an image: name some under images: in the manifest, and pack again");
+  let present = 0;
+  for (const { target, digest, stripped, tags, manifests, blobs } of images) {
+    const parts = [
+      ...blobs.map((it) => ({ ...it, what: `blob ${it.digest}`, size: formatBytes(it.size) })),
+      ...manifests.map((it) => ({ ...it, what: `manifest ${it.digest}`, size: it.about ?? formatBytes(it.size) })),
+      ...tags.map((it) => ({ ...it, what: `tag ${it.tag}`, size: it.was === undefined ? undefined : `was ${it.was}` })),
+    ].filter((it) => it.done !== "present");
+    if (parts.length === 0) present++;
+    const what = parts.length === 0 ? "present" : `would publish ${digest}${stripped ? " (stripped index)" : ""}`;
+    output.print(`${target}  ${what}`);
+    for (const it of parts) {
+      const from = "from" in it ? ` from ${it.from}` : "";
+      output.print(`  ${it.done}${from}  ${it.what}${it.size === undefined ? "" : `  ${it.size}`}`);
+    }
+  }
+  const sum = (of: "bytesToUpload" | "bytesToMount") => images.reduce((all, it) => all + it[of], 0);
+  const [bytesToUpload, bytesToMount] = [sum("bytesToUpload"), sum("bytesToMount")];
+  const mount = bytesToMount > 0 ? `, ${formatBytes(bytesToMount)} more where the registry cannot mount` : "";
+  output.end(
+    { kind: "images", registry, images, bytesToUpload, bytesToMount },
+    {
+      did: `would publish ${plural(images.length - present, "image")}: ${formatBytes(bytesToUpload)}${mount}`,
+      of: `to ${registry}`,
+      verified: `${plural(present, "image")} there already, by ${present === 1 ? "its digest" : "their digests"}`,
+      next: undefined,
+    },
+  );
+}
+
 /** Flags of other kinds would do nothing. @throws {AirferryError} ERR_USAGE */
 function refuseOthers(kind: PublishFlags["kind"], command: Command): void {
   const others = {
-    images: ["dryRun", "metadata"],
+    images: ["metadata"],
     rpms: ["image", "names", "stripIndexes"],
     files: ["image", "names", "stripIndexes", "metadata"],
   }[kind];
