@@ -31,7 +31,8 @@ PACKAGES="curl wget aria2 nginx-light apache2-bin wrk xorriso isomd5sum libarchi
   qemu-block-extra virtinst chromium iproute2 time jq python3-jsonschema python3-solv python3-yaml python3-venv zstd xz-utils squashfs-tools genisoimage ca-certificates patchelf
   openssh-server sudo strace man-db binutils prometheus clamav systemd-container logrotate tmux zsh fish fdisk tinyproxy-bin par2 rclone"
 # Unpacked, not installed: only their files are needed, or installing them would replace something.
-UNPACKED="grub-rescue-pc ipxe ipxe-qemu memtest86+ golang-github-vmware-photon-controller-go-sdk-dev busybox-static"
+UNPACKED="grub-rescue-pc ipxe ipxe-qemu memtest86+ golang-github-vmware-photon-controller-go-sdk-dev busybox-static
+  etcd-server"
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 updated=
@@ -241,6 +242,7 @@ for name in dockerd docker-proxy docker-init; do
   done
 done
 command_for busybox-static unpacked/bin/busybox
+command_for etcd unpacked/usr/bin/etcd
 
 # An unpacked program of a newer suite may need a newer C library than this host has.
 for name in cosign2 cosign3 oras crane docker dockerd containerd ctr containerd-1 ctr-1 dockerd-20 newer-podman newer-skopeo newer-openssl; do

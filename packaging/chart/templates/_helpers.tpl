@@ -81,3 +81,22 @@ s3://{{ .bucket }}{{ with .prefix }}/{{ . }}{{ end }}?{{ join "&" $query }}
 {{- define "airferry.account" -}}
 {{- .Values.store.s3.serviceAccountName | default (include "airferry.name" .) -}}
 {{- end }}
+
+{{- /*
+Memory and processor time from the values, and room on the node's disk for what the pod writes: /tmp, the container's log,
+and a cache that is not a claim.
+*/ -}}
+{{- define "airferry.resources" -}}
+{{- $cache := 0 -}}
+{{- if and .Values.store.s3.bucket (not .Values.store.s3.cache.claim) }}{{ $cache = include "airferry.cacheMi" . | int64 }}{{ end -}}
+{{- $requests := dict "ephemeral-storage" (printf "%dMi" (add $cache 64)) -}}
+{{- $limits := dict "ephemeral-storage" (printf "%dMi" (add $cache 256)) -}}
+{{- $own := .Values.resources | default dict -}}
+requests:
+  {{- toYaml (merge (deepCopy ($own.requests | default dict)) $requests) | nindent 2 }}
+limits:
+  {{- toYaml (merge (deepCopy ($own.limits | default dict)) $limits) | nindent 2 }}
+{{- with omit $own "requests" "limits" }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
