@@ -29,10 +29,10 @@ export async function checkStream(
   const begun = new Set<number>();
   let coming: Coming | undefined;
   try {
-    for await (const { position, bytes, isShifted } of parts) {
+    for await (const { position, bytes } of parts) {
       const index = Math.floor(position / volumeSize);
       const at = position - index * volumeSize;
-      if (isShifted || good.has(index)) continue;
+      if (good.has(index)) continue;
       begun.add(index);
       if (at === 0) {
         coming?.hasher.discard();

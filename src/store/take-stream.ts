@@ -244,10 +244,13 @@ export class StreamTaker {
     this.#run = undefined;
     if (run === undefined) return;
     const { step, memory, places, filled } = run;
+    // What came of it before may be wrong, and is not known to be yet.
+    if (step.entries.some((it) => this.#busy.has(it.digest)))
+      while (this.#pending.size > 0) await Promise.all(this.#pending);
     const groups: { entries: PlacedEntry[]; from: number; to: number }[] = [];
     for (const [index, entry] of step.entries.entries()) {
       const { digest, size } = entry;
-      if (filled[index] !== size || this.#done.has(digest) || this.#busy.has(digest)) continue;
+      if (filled[index] !== size || this.#done.has(digest)) continue;
       const from = places[index] ?? 0;
       const last = groups.at(-1);
       if (last?.to === from) {
