@@ -140,6 +140,25 @@ t.test("a storage that fails for a moment changes nothing", { skip: !hasGateway 
   t.match(await checkStore(folder), { ok: true });
 });
 
+t.test("a storage that is slow, and one that lets nobody in", { skip: !hasGateway }, async (t) => {
+  if (proxy === undefined) return;
+  const { store, folder } = freshStore(proxy.endpoint);
+  const bundle = fresh("bundle");
+  makeBundle(bundle, { files, keys: [key], volumeSize: 5_000_000 });
+  const secret = process.env.AWS_SECRET_ACCESS_KEY ?? "";
+  process.env.AWS_SECRET_ACCESS_KEY = "another-secret";
+  const error = await refused(unpack([bundle], { trust, store })).finally(() => {
+    process.env.AWS_SECRET_ACCESS_KEY = secret;
+  });
+  t.match(error, { code: "ERR_OBJECT_STORAGE", message: /SignatureDoesNotMatch/, hint: /AWS_SECRET_ACCESS_KEY/ });
+  t.notMatch(`${error.message} ${error.hint}`, "another-secret");
+  t.notOk(existsSync(folder), "nothing was written");
+  proxy.fault = (_, n) => (n % 4 === 0 ? { delayMs: 300 } : undefined);
+  t.match(await unpack([bundle], { trust, store }), { complete: true });
+  proxy.fault = () => undefined;
+  t.equal(await holds(folder, files), true);
+});
+
 t.test(
   "a gateway that goes away for a while is waited for; one that stays away is named",
   { skip: !hasGateway },

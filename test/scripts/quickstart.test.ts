@@ -33,7 +33,7 @@ t.test("--store s3 does the same with a bucket of a gateway that it starts", asy
   if (!needs(t, "versitygw")) return;
   const ran = await quickstart(t, "--store", "s3");
   t.equal(ran.status, 0, ran.out);
-  t.match(ran.out, /unpack .* --store s3:\/\/airferry\/site\?endpoint=/);
+  t.match(ran.out, /unpack .* --store 's3:\/\/airferry\/site\?endpoint=/);
   t.match(ran.out, /everything hashed against signed digests, 0 problems left/);
   t.match(ran.out, /== done/);
   await t.rejects(fetch(healthOf(ran.out)), "the server is gone");
