@@ -185,6 +185,21 @@ interface ExportTreeOptions extends Omit<TreeOptions, "isos" | "link" | "recheck
   openStore?: ((dir: string) => Promise<StoreReader>) | undefined;
 }
 
+/** @throws {AirferryError} ERR_USAGE for what cannot be */
+function checkPlace({ dir, store, link, isos }: ExportTreeOptions): void {
+  const refuse = (fault: string, more = "", place = dir) => {
+    throw new AirferryError("ERR_USAGE", fault, {
+      hint: `airferry export tree ${shellWord(place)} --store ${shellWord(store)}${more}`,
+    });
+  };
+  if (!isS3Name(dir) && /^[a-z][a-z0-9+.-]*:\/\//i.test(dir))
+    refuse(`cannot write a tree to "${dir}": only to a folder, or to s3://BUCKET/PREFIX`, "", "./tree");
+  if (link === true && isS3Name(store)) refuse(`cannot make hard links to "${store}": it is not a folder`);
+  if (!isS3Name(dir)) return;
+  if (link === true) refuse(`cannot make hard links in "${dir}": it is not a folder`);
+  if (isos === "mount") refuse(`cannot mount ISOs in "${dir}": it is not a folder`, " --isos none");
+}
+
 /** Stands for the server's address where nobody said it. */
 const NO_BASE = "http://SERVER";
 
@@ -194,17 +209,8 @@ const NO_BASE = "http://SERVER";
  *   ERR_IO, ERR_SPACE
  */
 export async function exportTree(options: ExportTreeOptions): Promise<WrittenTree> {
-  const { dir, store: storeDir } = options;
-  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(dir)) {
-    throw new AirferryError("ERR_USAGE", `cannot write a tree to "${dir}": only to a folder`, {
-      hint: `airferry export tree ./tree --store ${shellWord(storeDir)}`,
-    });
-  }
-  if (options.link === true && isS3Name(storeDir)) {
-    throw new AirferryError("ERR_USAGE", `cannot make hard links to "${storeDir}": it is not a folder`, {
-      hint: `airferry export tree ${shellWord(dir)} --store ${shellWord(storeDir)}`,
-    });
-  }
+  const { store: storeDir } = options;
+  checkPlace(options);
   const base = options.base === undefined ? undefined : treeBase(options.base);
   const ca = options.ca === undefined ? undefined : await readCa(options.ca);
   if (options.openStore !== undefined)
@@ -244,7 +250,6 @@ async function writeTreeOf(
   }
   for (const { error } of store.faults ?? []) options.onFault?.(error.message);
   const { openSilentSite } = await import("./server/process/silent-site.ts");
-  const { writeTree } = await import("./tree/write-tree.ts");
   const site = await openSilentSite({
     store,
     source,
@@ -254,6 +259,15 @@ async function writeTreeOf(
     caCertificate: ca,
     onFault: (error) => options.onFault?.(error instanceof Error ? error.message : String(error)),
   });
+  if (isS3Name(dir)) {
+    const { writeBucketTree } = await import("./tree/write-bucket.ts");
+    try {
+      return await writeBucketTree(site, { dir, base, isos, recheck, progress });
+    } finally {
+      site.close();
+    }
+  }
+  const { writeTree } = await import("./tree/write-tree.ts");
   // A web server's user has to read it all.
   const umask = process.umask(0o022);
   try {

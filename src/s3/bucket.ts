@@ -9,9 +9,9 @@ import { AirferryError } from "../errors.ts";
 import { currentSignal } from "../io/limit.ts";
 import { readNamed } from "../io/named-file.ts";
 import { shellWord } from "../io/shell.ts";
-import { isAbsent, isLost, isPassing, ShortBody, SlowAnswer, s3Error } from "./s3-fault.ts";
+import { isAbsent, isLost, isPassing, named, ShortBody, SlowAnswer, s3Error } from "./s3-fault.ts";
 import type { S3Target } from "./s3-target.ts";
-import type { SdkClient } from "./sdk-client.ts";
+import type { ObjectHeaders, SdkClient } from "./sdk-client.ts";
 
 /** An object as a listing or a HEAD describes it. */
 interface ObjectFacts {
@@ -27,6 +27,7 @@ interface ObjectFacts {
 interface HeadFacts extends ObjectFacts {
   /** SHA-256 as base64, `…-N` for one of N parts; absent where the storage keeps none. */
   sha256?: string | undefined;
+  headers: ObjectHeaders;
 }
 
 /** Limits of time; tests give shorter ones. */
@@ -165,8 +166,8 @@ export class Bucket {
   head(key: string): Promise<HeadFacts | undefined> {
     return this.#ask("look at", key, this.#limits.smallMs, async (signal) => {
       try {
-        const { size = 0, etag = "", sha256, modified } = await this.#client.head(this.#start + key, signal);
-        return { key, size, etag, sha256, modified };
+        const { size = 0, etag = "", ...more } = await this.#client.head(this.#start + key, signal);
+        return { key, size, etag, ...more };
       } catch (error) {
         if (isAbsent(error)) return undefined;
         throw error;
@@ -207,10 +208,10 @@ export class Bucket {
    * @returns its ETag
    * @throws {AirferryError} ERR_SPACE, ERR_OBJECT_STORAGE
    */
-  put(key: string, bytes: Uint8Array): Promise<string> {
+  put(key: string, bytes: Uint8Array, headers?: ObjectHeaders): Promise<string> {
     const sha256 = hash("sha256", bytes, "base64");
     return this.#ask("write", key, this.#limits.largeMs, (signal) =>
-      this.#client.put(this.#start + key, bytes, sha256, undefined, signal),
+      this.#client.put(this.#start + key, bytes, sha256, undefined, signal, headers),
     );
   }
 
@@ -322,7 +323,7 @@ export class Bucket {
 
   #tooLarge(key: string, most: number, length: number): AirferryError {
     const fault = `expected at most ${most} bytes, got ${length}`;
-    return new AirferryError("ERR_SIZE_LIMIT", `cannot read "${key}" of store "${this.target.name}": ${fault}`, {
+    return new AirferryError("ERR_SIZE_LIMIT", `cannot read "${key}" of ${named(this.target)}: ${fault}`, {
       path: this.target.name,
       expected: `at most ${most} bytes`,
       actual: `${length} bytes`,
@@ -330,9 +331,9 @@ export class Bucket {
   }
 
   #absent(key: string): AirferryError {
-    return new AirferryError("ERR_NOT_FOUND", `cannot read "${key}" of store "${this.target.name}": no such object`, {
+    return new AirferryError("ERR_NOT_FOUND", `cannot read "${key}" of ${named(this.target)}: no such object`, {
       path: this.target.name,
-      hint: `airferry fsck --store ${shellWord(this.target.name)}`,
+      ...(this.target.kind !== "tree" && { hint: `airferry fsck --store ${shellWord(this.target.name)}` }),
     });
   }
 

@@ -87,6 +87,11 @@ export function isLost(error: unknown): boolean {
   );
 }
 
+/** What is there, in a sentence. */
+export function named({ kind, name }: S3Target): string {
+  return `${kind ?? "store"} "${name}"`;
+}
+
 /**
  * The error for what went wrong with a request.
  * @param action `read`, `write`, …, before the key
@@ -96,7 +101,7 @@ export function s3Error(target: S3Target, action: string, key: string, cause: un
   if ((cause as Error).name === "AbortError" && !isPassing(cause)) throw cause;
   const { name, code, message } = cause as SdkFault;
   const status = statusOf(cause);
-  const what = key === "" ? `store "${target.name}"` : `"${key}" of store "${target.name}"`;
+  const what = key === "" ? named(target) : `"${key}" of ${named(target)}`;
   const start = `cannot ${action} ${what}`;
   const path = target.name;
   const place = target.endpoint ?? "the endpoint of AWS";
@@ -142,7 +147,7 @@ export function s3Error(target: S3Target, action: string, key: string, cause: un
       `${start}: the certificate of ${place} is not trusted: ${printable(code, 80)}`,
       {
         path,
-        hint: `give the certificate of its CA in the name of the store: s3://${target.bucket}${target.prefix && `/${target.prefix}`}?endpoint=${place}&ca=FILE`,
+        hint: `give the certificate of its CA in the name of the ${target.kind ?? "store"}: s3://${target.bucket}${target.prefix && `/${target.prefix}`}?endpoint=${place}&ca=FILE`,
         cause,
       },
     );
@@ -155,7 +160,7 @@ export function s3Error(target: S3Target, action: string, key: string, cause: un
     path,
     hint:
       status === 400 || status === 301
-        ? "check the region and the endpoint in the name of the store"
+        ? `check the region and the endpoint in the name of the ${target.kind ?? "store"}`
         : "check that the endpoint is right and its service runs; then run the same command again",
     cause,
   });

@@ -125,7 +125,7 @@ function unconditional({ target }: Bucket, key: string): AirferryError {
     `cannot write to "${target.name}": the storage does not know conditional writes: it replaced "${key}" although it exists`,
     {
       path: target.name,
-      hint: "use a newer version of it, or another one; or a store in a folder: airferry unpack BUNDLE --trust KEY --store FOLDER",
+      hint: `use a newer version of it, or another one; or a folder: ${target.kind === "tree" ? "airferry export tree FOLDER" : "airferry unpack BUNDLE --trust KEY --store FOLDER"}`,
     },
   );
 }

@@ -15,6 +15,8 @@ export interface S3Target {
   region?: string;
   /** File with the certificates (PEM) that the endpoint is checked with, besides the usual ones. */
   ca?: string;
+  /** What is there, in messages; absent: a store. */
+  kind?: "tree";
   /** The canonical name: for messages and commands. */
   name: string;
 }
@@ -35,11 +37,11 @@ export function isS3Name(text: string): boolean {
  * @param env where AWS_ENDPOINT_URL_S3 and AWS_ENDPOINT_URL replace an absent endpoint
  * @throws {AirferryError} ERR_USAGE; the message never has a secret that was put there by mistake
  */
-export function parseS3Target(text: string, env: NodeJS.ProcessEnv = process.env): S3Target {
+export function parseS3Target(text: string, env: NodeJS.ProcessEnv = process.env, kind?: "tree"): S3Target {
   const [, bucket = "", path = "", query = ""] = /^s3:\/\/([^/?#]*)(?:\/([^?#]*))?(?:\?([^#]*))?$/.exec(text) ?? [];
   const refuse = (fault: string): never => {
     const shown = text.includes("@") || text.includes("#") ? "s3://…" : text;
-    throw new AirferryError("ERR_USAGE", `cannot use store "${shown}": ${fault}`, {
+    throw new AirferryError("ERR_USAGE", `cannot use ${kind ?? "store"} "${shown}": ${fault}`, {
       hint: `name it as ${EXAMPLE}; the AWS SDK finds credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile`,
     });
   };
@@ -80,6 +82,7 @@ export function parseS3Target(text: string, env: NodeJS.ProcessEnv = process.env
     ...(origin !== undefined && { endpoint: origin }),
     ...(region !== undefined && { region }),
     ...(given.ca !== undefined && { ca: given.ca }),
+    ...(kind !== undefined && { kind }),
     name: `s3://${bucket}${prefix === "" ? "" : `/${prefix}`}${parameters.length === 0 ? "" : `?${parameters.join("&")}`}`,
   };
 }

@@ -8,7 +8,7 @@ import { type Digest, EMPTY_DIGEST, parseHex } from "../io/digest.ts";
 import { eachLimited, runToEnd } from "../io/limit.ts";
 import type { Bucket } from "./bucket.ts";
 import { isAbsent } from "./s3-fault.ts";
-import type { BegunUpload, StoredPart } from "./sdk-client.ts";
+import type { BegunUpload, ObjectHeaders, StoredPart } from "./sdk-client.ts";
 
 /** Bytes of a part; an object of up to this size is written in one step. */
 export const PART_BYTES = 16 * 1024 * 1024;
@@ -29,6 +29,8 @@ interface UploadSource {
   isSuspect?: boolean;
   /** Only hashes the bytes, and sends nothing. */
   onlyCompare?: boolean;
+  /** What the object says of itself. */
+  headers?: ObjectHeaders;
   /** Fills a buffer with the bytes from a position on. Called in order, once for each part. */
   fill(position: number, into: Buffer): Promise<void>;
   /** Called with bytes that are hashed, in order, and whether they were sent. */
@@ -87,7 +89,7 @@ export async function upload(
 async function uploadAtOnce(
   bucket: Bucket,
   key: string,
-  { size, digest, fill, progress, onlyCompare = false }: UploadSource,
+  { size, digest, fill, progress, onlyCompare = false, headers }: UploadSource,
   buffers: PartBuffers,
 ): Promise<UploadEnd> {
   const memory = buffers.take(size === 0 ? 1 : PART_BYTES);
@@ -96,7 +98,7 @@ async function uploadAtOnce(
     if (size > 0) await fill(0, bytes);
     const actual = size === 0 ? EMPTY_DIGEST : digestOfHex(hash("sha256", bytes, "hex"));
     if (actual !== digest) return { is: "differs", digest: actual };
-    if (!onlyCompare) await bucket.put(key, bytes);
+    if (!onlyCompare) await bucket.put(key, bytes, headers);
     progress?.(size, !onlyCompare);
     return { is: onlyCompare ? "there" : "written" };
   } finally {
@@ -189,7 +191,9 @@ async function uploadInParts(
   const partBytes = partBytesOf(size);
   const id =
     earlier?.of.id ??
-    (await bucket.attempt("write", key, (client, signal) => client.createUpload(bucket.fullKey(key), signal)));
+    (await bucket.attempt("write", key, (client, signal) =>
+      client.createUpload(bucket.fullKey(key), signal, source.headers),
+    ));
   const of = { key: bucket.fullKey(key), id };
   const whole = createHash("sha256");
   const composite = createHash("sha256");

@@ -32,6 +32,16 @@ export interface BegunUpload {
   begun: string;
 }
 
+/** What an object says of itself to whoever reads it over HTTP. */
+export interface ObjectHeaders {
+  contentType?: string | undefined;
+  cacheControl?: string | undefined;
+  /** By names in lower case, without `x-amz-meta-`; values are ASCII. */
+  metadata?: Readonly<Record<string, string>> | undefined;
+  /** Where a website of the bucket sends whoever asks for it: a path that begins with a slash. */
+  redirect?: string | undefined;
+}
+
 /** A part that the bucket has. */
 export interface StoredPart {
   number: number;
@@ -138,7 +148,14 @@ export class SdkClient {
     const input = { Bucket: this.#bucket, Key: key, ChecksumMode: "ENABLED" as const };
     const found = await this.#client.send(new HeadObjectCommand(input), { abortSignal });
     const { ContentLength, ETag, ChecksumSHA256, LastModified } = found;
-    return { size: ContentLength, etag: ETag, sha256: ChecksumSHA256, modified: LastModified };
+    const { ContentType, CacheControl, Metadata, WebsiteRedirectLocation } = found;
+    const headers: ObjectHeaders = {
+      contentType: ContentType,
+      cacheControl: CacheControl,
+      metadata: Metadata,
+      redirect: WebsiteRedirectLocation,
+    };
+    return { size: ContentLength, etag: ETag, sha256: ChecksumSHA256, modified: LastModified, headers };
   }
 
   async list(prefix: string, token: string | undefined, delimiter: string | undefined, abortSignal: AbortSignal) {
@@ -169,16 +186,18 @@ export class SdkClient {
     sha256: string,
     condition: { etag: string } | "absent" | undefined,
     abortSignal: AbortSignal,
+    headers?: ObjectHeaders,
   ): Promise<string> {
     const when =
       condition === undefined ? {} : condition === "absent" ? { IfNoneMatch: "*" } : { IfMatch: condition.etag };
     const input = { Bucket: this.#bucket, Key: key, Body: body, ContentLength: body.length, ChecksumSHA256: sha256 };
-    const { ETag } = await this.#client.send(new PutObjectCommand({ ...input, ...when }), { abortSignal });
+    const all = { ...input, ...when, ...headerInput(headers) };
+    const { ETag } = await this.#client.send(new PutObjectCommand(all), { abortSignal });
     return ETag ?? "";
   }
 
-  async createUpload(key: string, abortSignal: AbortSignal): Promise<string> {
-    const input = { Bucket: this.#bucket, Key: key, ChecksumAlgorithm: "SHA256" as const };
+  async createUpload(key: string, abortSignal: AbortSignal, headers?: ObjectHeaders): Promise<string> {
+    const input = { Bucket: this.#bucket, Key: key, ChecksumAlgorithm: "SHA256" as const, ...headerInput(headers) };
     const { UploadId } = await this.#client.send(new CreateMultipartUploadCommand(input), { abortSignal });
     return UploadId ?? "";
   }
@@ -266,6 +285,15 @@ export class SdkClient {
     });
     return getSignedUrl(this.#client, command, { expiresIn: seconds });
   }
+}
+
+function headerInput({ contentType, cacheControl, metadata, redirect }: ObjectHeaders = {}) {
+  return {
+    ...(contentType !== undefined && { ContentType: contentType }),
+    ...(cacheControl !== undefined && { CacheControl: cacheControl }),
+    ...(metadata !== undefined && { Metadata: { ...metadata } }),
+    ...(redirect !== undefined && { WebsiteRedirectLocation: redirect }),
+  };
 }
 
 function bounded(body: Readable): Readable {

@@ -5,8 +5,7 @@
  * (copy-objects.ts). docs/object-storage.md.
  */
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { mkdir, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { MAX_INVENTORY_BYTES, MAX_SUMS_BYTES } from "../bundle/format-limits.ts";
 import { INVENTORY_NAME, PIECES_NAME, SUMS_NAME } from "../bundle/media-names.ts";
@@ -18,6 +17,7 @@ import { eachLimited } from "../io/limit.ts";
 import { isStreamName } from "../io/path-grammar.ts";
 import type { HeldLock } from "../io/process-lock.ts";
 import { shellWord } from "../io/shell.ts";
+import { makeWorkFolder } from "../io/work-folder.ts";
 import { type Bucket, openBucket } from "../s3/bucket.ts";
 import { uploadFile } from "../s3/object-file.ts";
 import { S3Lease } from "../s3/s3-lease.ts";
@@ -116,8 +116,7 @@ class ObjectStore extends Store {
       const found = await bucket.get(STORE_FILE, MAX_SMALL_BYTES);
       if (found === undefined && !create) throw noStore(bucket);
       if (found !== undefined) verifyVersion(bucket, found.bytes);
-      await clearOldFolders();
-      dir = await mkdtemp(join(tmpdir(), `${FOLDER}${process.pid}-`));
+      dir = await makeWorkFolder(FOLDER);
       const store = new ObjectStore(bucket, dir);
       await store.#refresh();
       return store;
@@ -387,15 +386,6 @@ function rank(path: string): number {
 
 /** Beginning of the names of work folders. */
 const FOLDER = "airferry-s3-";
-
-/** Removes work folders of processes that were killed. */
-async function clearOldFolders(): Promise<void> {
-  for (const name of await readdir(tmpdir()).catch(() => [])) {
-    const pid = Number(/^airferry-s3-(\d+)-/.exec(name)?.[1] ?? 0);
-    if (pid === 0 || pid === process.pid || existsSync(`/proc/${pid}`) || !existsSync("/proc/self")) continue;
-    await rm(join(tmpdir(), name), { recursive: true, force: true }).catch(() => undefined);
-  }
-}
 
 function noStore({ target }: Bucket): AirferryError {
   return new AirferryError("ERR_NOT_FOUND", `cannot open store "${target.name}": no ${STORE_FILE} there`, {

@@ -13,10 +13,11 @@ import { eachLimited, throwIfAborted } from "../io/limit.ts";
 import { configFiles } from "../render/config-files.ts";
 import { encodePath } from "../server/pages/entry-tree.ts";
 import type { SilentSite } from "../server/process/silent-site.ts";
-import type { ContentPool, StoredFile } from "./content-pool.ts";
+import type { StoredFile } from "./content-pool.ts";
 import { type IsoMembers, readIsoMembers } from "./iso-members.ts";
 import type { Listing } from "./listing.ts";
 import { RegistryPlaces } from "./registry-places.ts";
+import type { TreeContents } from "./types.ts";
 
 /** The file that has a folder's page. Nothing that was packed is served under this name. */
 export const PAGE_FILE = ".airferry.html";
@@ -28,7 +29,7 @@ export type IsoChoice = "extract" | "mount" | "none";
 
 interface ComposeOptions {
   site: SilentSite;
-  pool: ContentPool;
+  pool: TreeContents;
   listing: Listing;
   isos: IsoChoice;
   /** Where the tree is served, as configuration says it; undefined: nothing is rendered. */

@@ -12,8 +12,10 @@ import { ioError } from "../io/atomic.ts";
 import { type Digest, digestOf, hexOf } from "../io/digest.ts";
 import { digestsOfFile } from "../io/hash-file.ts";
 import { throwIfAborted } from "../io/limit.ts";
+import { openBytes } from "../io/open-bytes.ts";
 import type { RandomAccess } from "../io/types.ts";
 import type { OpenBlob } from "../store/types.ts";
+import type { TreeContents } from "./types.ts";
 
 /** Smaller contents are never links to the store: a copy costs a block. */
 const MIN_LINKED_BYTES = 1024 * 1024;
@@ -58,7 +60,7 @@ interface ContentPoolOptions {
 }
 
 /** The pool of one tree. Its user holds the tree's lock. */
-export class ContentPool {
+export class ContentPool implements TreeContents {
   readonly dir: string;
   /** Bytes that were written, and that are the store's own by links or shared blocks. */
   readonly written = { files: 0, bytes: 0, sharedBytes: 0 };
@@ -140,6 +142,11 @@ export class ContentPool {
       }
       return { digest: `sha256:${hash.digest("hex")}`, size: at };
     });
+  }
+
+  /** Opens an image that was taken over. The caller closes it. */
+  openImage(digest: Digest): Promise<OpenBlob> {
+    return openBytes(this.path(digest));
   }
 
   /** Whether a content that was no file of the store is here, with its size; it counts as used then. */
@@ -366,7 +373,8 @@ async function isRight(file: string, digest: Digest, size: number): Promise<bool
   return read === size && digests.sha256 === digest;
 }
 
-function damagedBlob({ digest, file }: StoredFile, actual: string): AirferryError {
+/** The error for a file of the store that is not what its digest says. */
+export function damagedBlob({ digest, file }: Pick<StoredFile, "digest" | "file">, actual: string): AirferryError {
   return new AirferryError("ERR_STORE_INVALID", `cannot export blob ${digest} of the store: it is damaged`, {
     path: file,
     expected: digest,

@@ -7,12 +7,12 @@ import { join } from "node:path";
 import { z } from "zod";
 import { ifThere, writeAtomic } from "../io/atomic.ts";
 import { type Digest, hexOf } from "../io/digest.ts";
-import { openBytes } from "../io/open-bytes.ts";
 import { hexDigestSchema, parseNote } from "../io/own-file.ts";
 import { checkPath } from "../io/path-grammar.ts";
 import { isoFault } from "../iso/fault.ts";
 import { IsoImage } from "../iso/iso-image.ts";
-import type { ContentPool, StoredFile } from "./content-pool.ts";
+import type { StoredFile } from "./content-pool.ts";
+import type { TreeContents } from "./types.ts";
 
 /** How often as much as the image may be read, of files that overlap. */
 const MAX_READ_FACTOR = 2;
@@ -39,15 +39,15 @@ export type IsoMembers = Omit<z.output<typeof notesSchema>, "isoMembersVersion">
 export async function readIsoMembers(
   iso: Pick<StoredFile, "digest" | "size">,
   name: string,
-  pool: ContentPool,
+  pool: TreeContents,
   dir: string,
 ): Promise<IsoMembers> {
   const file = join(dir, `${hexOf(iso.digest)}.json`);
-  const known = await readNotes(file, pool);
+  const known = await readNotes(file, iso.digest, pool);
   if (known !== undefined) return known;
-  const { bytes, close } = await openBytes(pool.path(iso.digest));
+  const { bytes, close } = await pool.openImage(iso.digest);
   try {
-    const members = await extract(await IsoImage.open(bytes, `${name}.iso`), iso.size, pool);
+    const members = await extract(await IsoImage.open(bytes, `${name}.iso`), iso, pool);
     const files = members.files.map(([path, size, digest]) => [path, size, hexOf(digest)]);
     await writeAtomic(file, `${JSON.stringify({ isoMembersVersion: 1, ...members, files })}\n`);
     return members;
@@ -57,20 +57,24 @@ export async function readIsoMembers(
 }
 
 /** Undefined when there are none, or something of them is no longer in the pool. */
-async function readNotes(file: string, pool: ContentPool): Promise<IsoMembers | undefined> {
+async function readNotes(file: string, iso: Digest, pool: TreeContents): Promise<IsoMembers | undefined> {
   const text = await ifThere(file, readFile(file, "utf8"));
   const known = text === undefined ? undefined : parseNote(notesSchema, text);
   if (known === undefined) return undefined;
-  for (const [, size, digest] of known.files) if (!(await pool.has(digest, size))) return undefined;
+  for (const [path, size, digest] of known.files) if (!(await pool.has(digest, size, { iso, path }))) return undefined;
   return known;
 }
 
-async function extract(image: IsoImage, size: number, pool: ContentPool): Promise<IsoMembers> {
+async function extract(
+  image: IsoImage,
+  iso: Pick<StoredFile, "digest" | "size">,
+  pool: TreeContents,
+): Promise<IsoMembers> {
   const members: IsoMembers = { files: [], folders: [], links: [], leftOut: [] };
   const digests = new Map<string, [number, Digest]>();
   // Several names may share their bytes, and a hostile image may say so of all of them.
   const known = new Map<string, Digest>();
-  let left = MAX_READ_FACTOR * size;
+  let left = MAX_READ_FACTOR * iso.size;
   for await (const { entry, path } of image.walk()) {
     const fault = checkPath(path);
     if (fault !== undefined) members.leftOut.push([path, fault]);
@@ -85,7 +89,7 @@ async function extract(image: IsoImage, size: number, pool: ContentPool): Promis
           throw isoFault(image.label, entry.recordOffset, "its files are larger than the image", {
             hint: "serve it whole: --isos none",
           });
-        digest = await pool.addAll(member);
+        digest = await pool.addAll(member, { iso: iso.digest, path });
         known.set(key, digest);
       }
       digests.set(path, [member.size, digest]);

@@ -28,8 +28,8 @@ import {
 } from "../oci/reference.ts";
 import type { SilentSite } from "../server/process/silent-site.ts";
 import { RegistryIndex } from "../server/registry/repositories.ts";
-import type { ContentPool } from "./content-pool.ts";
 import type { Listing } from "./listing.ts";
+import type { TreeContents } from "./types.ts";
 
 /** Endings of manifests, by media type. */
 export const MANIFEST_ENDINGS: Readonly<Record<string, string>> = {
@@ -60,13 +60,13 @@ interface Names {
 
 export class RegistryPlaces {
   readonly #site: SilentSite;
-  readonly #pool: ContentPool;
+  readonly #pool: TreeContents;
   readonly #listing: Listing;
   readonly tags: TagDigests = new Map();
   /** Hosts that clients may name in `?ns=`, in lower case, with the name that they are served under. */
   readonly hosts = new Map<string, string>();
 
-  constructor(site: SilentSite, pool: ContentPool, listing: Listing) {
+  constructor(site: SilentSite, pool: TreeContents, listing: Listing) {
     this.#site = site;
     this.#pool = pool;
     this.#listing = listing;

@@ -26,7 +26,7 @@ export interface TreeOptions {
 
 /** What was written. */
 export interface WrittenTree {
-  /** The folder, absolute. */
+  /** The folder, absolute; or the name of the place in a bucket. */
   dir: string;
   /** Name of the generation that is served. */
   generation: string;
@@ -44,8 +44,11 @@ export interface WrittenTree {
   closed: string | null;
   /** Lines for `/etc/fstab`: their file. */
   fstab: string | null;
+  /** Of a bucket: how many objects below the prefix no run wrote. */
+  foreign: number;
+  /** Their files; of a bucket by its key, and none for Apache. */
   nginx: string;
-  apache: string;
+  apache: string | null;
 }
 
 /** A new inode for each, and about as many folders. */
@@ -94,6 +97,7 @@ export async function writeTree(site: SilentSite, options: TreeOptions): Promise
       removed,
       leftOut: listing.leftOut,
       notes: listing.notes,
+      foreign: 0,
       closed: await closedFolder(dir),
       fstab: composed.mounts.length === 0 ? null : `${current}/fstab`,
       nginx: `${current}/nginx/airferry.conf`,

@@ -144,8 +144,11 @@ async function exportFolder(output: Output, [dir = "", ...more]: string[], flags
   for (const it of written.notes) output.note(`left out: ${it}`);
   const unnamed = written.leftOut - written.notes.length;
   if (unnamed > 0) output.note(`left out: ${unnamed} more`);
-  output.print(`${written.dir}/current`);
+  const inBucket = written.apache === null;
+  output.print(inBucket ? written.dir : `${written.dir}/current`);
   if (written.base === null) output.note("without --base URL there is no rendered configuration in it");
+  if (written.foreign > 0)
+    output.note(`${plural(written.foreign, "object")} below the prefix that no export wrote: left as they are`);
   if (written.closed !== null)
     output.note(
       `other users, such as web servers, cannot enter ${shellWord(written.closed)}: chmod o+x, or another folder`,
@@ -156,9 +159,11 @@ async function exportFolder(output: Output, [dir = "", ...more]: string[], flags
   const shared = bytes.sharedBytes > 0 ? `, ${formatBytes(bytes.sharedBytes)} shared with the store` : "";
   const gone = removed.files > 0 ? `, ${formatBytes(removed.bytes)} of older ones removed` : "";
   output.end(written, {
-    did: `exported ${plural(files, "name")}: ${formatBytes(bytes.bytes)} written${shared}${gone}`,
+    did: `exported ${plural(files, inBucket ? "object" : "name")}: ${formatBytes(bytes.bytes)} written${shared}${gone}`,
     of: changed ? `generation ${generation}` : `generation ${generation} as before: nothing changed`,
-    next: `include ${written.nginx} in nginx, or ${written.apache} in Apache`,
+    next: inBucket
+      ? "read .airferry/README.txt there: the bucket's policy, its website, and nginx in front"
+      : `include ${written.nginx} in nginx, or ${written.apache} in Apache`,
   });
   return EXIT.done;
 }

@@ -1,0 +1,271 @@
+/**
+ * A tree in a bucket, and what airferry knows of it:
+ *
+ * ```
+ * PREFIX/…                        the site: each URL is a key
+ * PREFIX/.airferry/
+ *   tree.json                     which lists count; only ever written on the condition that it is as it was read
+ *   lock                          one run at a time, see s3-lease.ts
+ *   lists/7-….jsonl               the objects of a generation, see object-record.ts
+ *   isos/                         what is inside images, see iso-members.ts
+ *   nginx.conf, website.json, policy.json, README.txt
+ * ```
+ * Before a run writes anything, the list of what it will write is there: so whatever a killed run left is known.
+ */
+import { randomBytes } from "node:crypto";
+import { z } from "zod";
+import { AirferryError } from "../errors.ts";
+import type { Digest } from "../io/digest.ts";
+import { digestSchema, parseNote } from "../io/own-file.ts";
+import { printable } from "../io/printable.ts";
+import { shellWord } from "../io/shell.ts";
+import { type Bucket, openBucket } from "../s3/bucket.ts";
+import { S3Lease } from "../s3/s3-lease.ts";
+import type { S3Target } from "../s3/s3-target.ts";
+import { OWN_FOLDER, STEPS } from "./object-plan.ts";
+import { formatRecords, type ObjectRecord, parseRecords } from "./object-record.ts";
+
+const STATE_KEY = `${OWN_FOLDER}tree.json`;
+const LOCK_KEY = `${OWN_FOLDER}lock`;
+const LIST_FOLDER = `${OWN_FOLDER}lists/`;
+const STORE_KEY = "airferry-store.json";
+const TREE_VERSION = 1;
+const MAX_STATE_BYTES = 1024 * 1024;
+const MAX_LIST_BYTES = 1024 * 1024 * 1024;
+/** Without a look at the lock nothing is written for longer. */
+const LOCK_MS = 10_000;
+
+const listName = z.string().regex(/^\.airferry\/lists\/\d{1,15}-[0-9a-f]{16}\.jsonl$/);
+const stateSchema = z.strictObject({
+  treeVersion: z.literal(TREE_VERSION),
+  generation: z.int().min(0),
+  /** Of everything in it; null before the first generation. */
+  digest: digestSchema.nullable(),
+  /** The list of the current generation. */
+  current: listName.nullable(),
+  /** Lists whose contents are kept: of the generation before, and of a run that was killed on the way to this one. */
+  before: z.array(listName),
+  /** What a run that has not finished was going to write. */
+  pending: z.array(listName),
+  /** Lists whose contents go. */
+  retired: z.array(listName),
+});
+type State = z.output<typeof stateSchema>;
+type Records = ReadonlyMap<string, ObjectRecord>;
+
+const NEW: State = { treeVersion: 1, generation: 0, digest: null, current: null, before: [], pending: [], retired: [] };
+
+/** The tree, locked for writing. Close it. */
+export class BucketTree {
+  readonly bucket: Bucket;
+  readonly #lease: S3Lease;
+  readonly #lists = new Map<string, Records>();
+  #state: State;
+  #etag: string | undefined;
+  #checked = performance.now();
+
+  private constructor(bucket: Bucket, lease: S3Lease, found: { state: State; etag: string } | undefined) {
+    this.bucket = bucket;
+    this.#lease = lease;
+    this.#state = found?.state ?? NEW;
+    this.#etag = found?.etag;
+  }
+
+  /**
+   * Opens the tree below a prefix, or begins one, and locks it.
+   * @throws {AirferryError} ERR_USAGE for a prefix that has something else; ERR_BUSY; ERR_NOT_FOUND for no bucket;
+   *   ERR_OBJECT_STORAGE
+   */
+  static async open(target: S3Target): Promise<BucketTree> {
+    const bucket = await openBucket(target);
+    try {
+      if ((await readState(bucket)) === undefined) await refuseForeign(bucket);
+      const lease = await S3Lease.take(bucket, LOCK_KEY);
+      try {
+        return new BucketTree(bucket, lease, await readState(bucket));
+      } catch (error) {
+        await lease.release();
+        throw error;
+      }
+    } catch (error) {
+      bucket.close();
+      throw error;
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#lease.release();
+    this.bucket.close();
+  }
+
+  get generation(): number {
+    return this.#state.generation;
+  }
+
+  /** Of everything that the current generation has, when no run was killed since. */
+  get digest(): Digest | undefined {
+    return this.#state.pending.length === 0 ? (this.#state.digest ?? undefined) : undefined;
+  }
+
+  /** Makes sure, from time to time, that this run still holds the lock. @throws {AirferryError} ERR_BUSY */
+  async mayWrite(): Promise<void> {
+    if (performance.now() - this.#checked < LOCK_MS) return;
+    await this.#lease.check();
+    this.#checked = performance.now();
+  }
+
+  /** The objects of the current generation. */
+  current(): Promise<Records> {
+    const { current } = this.#state;
+    return current === null ? Promise.resolve(new Map()) : this.#read(current);
+  }
+
+  /** Whether an object is one that some run wrote, or may have written. */
+  async knows(): Promise<(key: string) => boolean> {
+    const { current, before, pending, retired } = this.#state;
+    const lists = [...(current === null ? [] : [current]), ...before, ...pending, ...retired];
+    const all = await Promise.all(lists.map((it) => this.#read(it)));
+    return (key) => key.startsWith(OWN_FOLDER) || all.some((it) => it.has(key));
+  }
+
+  /** Says what will be written, before it is. */
+  async begin(planned: readonly ObjectRecord[]): Promise<void> {
+    const pending = await this.#write(planned);
+    await this.#save({ ...this.#state, pending: [...this.#state.pending, pending] });
+  }
+
+  /**
+   * Makes what was written the current generation. What the one before had stays, but for what leads to its contents.
+   * @returns what was removed
+   */
+  async finish(written: readonly ObjectRecord[], digest: Digest): Promise<{ files: number; bytes: number }> {
+    const { generation, current, before, pending, retired } = this.#state;
+    const list = await this.#write(written);
+    const [own, ...killed] = pending.toReversed();
+    await this.#save({
+      treeVersion: 1,
+      generation: generation + 1,
+      digest,
+      current: list,
+      before: [...(current === null ? [] : [current]), ...killed],
+      pending: [],
+      retired: [...retired, ...before, ...(own === undefined ? [] : [own])],
+    });
+    return this.removeRetired();
+  }
+
+  /** Notes how the objects of the current generation are now, after something of them was written again. */
+  async refresh(written: readonly ObjectRecord[]): Promise<void> {
+    const { current, retired } = this.#state;
+    const list = await this.#write(written);
+    await this.#save({ ...this.#state, current: list, retired: current === null ? retired : [...retired, current] });
+  }
+
+  /** Removes what no generation has that is kept. */
+  async removeRetired(): Promise<{ files: number; bytes: number }> {
+    const { before, retired } = this.#state;
+    const removed = { files: 0, bytes: 0 };
+    if (retired.length === 0) return removed;
+    const now = await this.current();
+    const kept = await Promise.all(before.map((it) => this.#read(it)));
+    const isKept = (key: string) => now.has(key) || kept.some((it) => (it.get(key)?.step ?? STEPS.index) < STEPS.index);
+    const gone = new Map<string, number>();
+    for (const list of [...(await Promise.all(retired.map((it) => this.#read(it)))), ...kept])
+      for (const { key, size } of list.values()) if (!isKept(key)) gone.set(key, size);
+    // What leads somewhere first.
+    await this.#remove([...gone.keys()].reverse());
+    const lists = retired.filter((it) => !before.includes(it));
+    await this.#save({ ...this.#state, retired: [] });
+    await this.#remove(lists);
+    for (const size of gone.values()) removed.bytes += size;
+    removed.files = gone.size;
+    return removed;
+  }
+
+  #remove(keys: readonly string[]): Promise<void> {
+    return this.bucket.remove(keys, () => this.#lease.check());
+  }
+
+  async #read(list: string): Promise<Records> {
+    const known = this.#lists.get(list);
+    if (known !== undefined) return known;
+    const found = await this.bucket.get(list, MAX_LIST_BYTES);
+    // Lost or damaged: everything is compared with the bucket again, and what only it named stays.
+    const records = (found && parseRecords(found.bytes)) ?? new Map<string, ObjectRecord>();
+    this.#lists.set(list, records);
+    return records;
+  }
+
+  async #write(records: readonly ObjectRecord[]): Promise<string> {
+    const name = `${LIST_FOLDER}${this.#state.generation + 1}-${randomBytes(8).toString("hex")}.jsonl`;
+    await this.bucket.put(name, formatRecords(records), { contentType: "application/jsonl", cacheControl: "no-cache" });
+    this.#lists.set(name, new Map(records.map((it) => [it.key, it])));
+    return name;
+  }
+
+  async #save(state: State): Promise<void> {
+    await this.#lease.check();
+    this.#checked = performance.now();
+    const bytes = Buffer.from(`${JSON.stringify(state)}\n`);
+    const was = this.#etag === undefined ? "absent" : { etag: this.#etag };
+    const etag = await this.bucket.putIf(STATE_KEY, bytes, was);
+    if (etag === undefined) {
+      const { name } = this.bucket.target;
+      throw new AirferryError("ERR_BUSY", `cannot write the tree "${name}": another airferry changed it meanwhile`, {
+        path: name,
+        hint: "run the same command again",
+      });
+    }
+    this.#etag = etag;
+    this.#state = state;
+  }
+}
+
+async function readState(bucket: Bucket): Promise<{ state: State; etag: string } | undefined> {
+  const found = await bucket.get(STATE_KEY, MAX_STATE_BYTES);
+  if (found === undefined) return undefined;
+  const state = parseNote(stateSchema, found.bytes.toString("utf8"));
+  if (state !== undefined) return { state, etag: found.etag };
+  const { name } = bucket.target;
+  throw new AirferryError("ERR_USAGE", `cannot write the tree "${name}": its version is not ${TREE_VERSION}`, {
+    path: name,
+    hint: "use the airferry that wrote it, or a new prefix",
+  });
+}
+
+/** A new tree needs a prefix of its own, which is in nothing else of airferry's. */
+async function refuseForeign(bucket: Bucket): Promise<void> {
+  const { target } = bucket;
+  const refuse = (fault: string, name: string) => {
+    throw new AirferryError("ERR_USAGE", `cannot write a tree into "${target.name}": ${fault}`, {
+      path: target.name,
+      hint: `give a bucket or a prefix of its own: airferry export tree ${shellWord(name)}`,
+    });
+  };
+  const { folders, objects } = await bucket.folder("", 3);
+  const other = [...folders.map((it) => `${it}/`), ...objects.map((it) => it.key)].find(
+    // A storage's own mark of the folder is nothing that somebody put there.
+    (it) => it !== OWN_FOLDER && it !== "",
+  );
+  if (other !== undefined) {
+    const own = target.name.replace(/(\?|$)/, `${target.prefix === "" ? "/" : "-"}tree$1`);
+    refuse(`it has other objects: "${printable(other, 200)}"`, own);
+  }
+  const parts = target.prefix === "" ? [] : target.prefix.split("/");
+  for (let count = 0; count < parts.length; count++) {
+    const prefix = parts.slice(0, count).join("/");
+    const above = await openBucket({ ...target, prefix });
+    try {
+      for (const [key, what] of [
+        [STORE_KEY, "a store"],
+        [STATE_KEY, "another tree"],
+      ] as const) {
+        if ((await above.head(key)) === undefined) continue;
+        const place = `s3://${target.bucket}${prefix === "" ? "" : `/${prefix}`}`;
+        refuse(`it is inside ${what}: "${place}"`, `s3://OTHER-BUCKET${target.name.replace(/^[^?]*/, "")}`);
+      }
+    } finally {
+      above.close();
+    }
+  }
+}

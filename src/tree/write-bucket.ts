@@ -1,0 +1,122 @@
+/** Writes a store's current releases as a tree into a bucket: lists, compares, writes in order, removes what is old. */
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Digest } from "../io/digest.ts";
+import { hexOf } from "../io/digest.ts";
+import { eachLimited } from "../io/limit.ts";
+import { withWorkFolder } from "../io/work-folder.ts";
+import { parseS3Target, type S3Target } from "../s3/s3-target.ts";
+import type { SilentSite } from "../server/process/silent-site.ts";
+import { bucketSite, checkSiteTarget } from "./bucket-site.ts";
+import { BucketTree } from "./bucket-tree.ts";
+import { compose } from "./compose.ts";
+import { Listing } from "./listing.ts";
+import { OWN_FOLDER, type PlannedObject, planObjects, STEPS } from "./object-plan.ts";
+import { ObjectPool } from "./object-pool.ts";
+import { digestOfPlan } from "./object-record.ts";
+import { splitObjects, writeObjects } from "./write-objects.ts";
+import type { TreeOptions, WrittenTree } from "./write-tree.ts";
+
+const MAX_NOTES_BYTES = 256 * 1024 * 1024;
+const NOTES_FOLDER = `${OWN_FOLDER}isos/`;
+const NOTES_AT_ONCE = 4;
+
+/**
+ * Writes the tree. What it changes is in such an order that whoever reads meanwhile finds what it was led to.
+ * @throws {AirferryError} ERR_USAGE for the place; ERR_BUSY; ERR_STORE_INVALID for a damaged blob; ERR_NOT_FOUND for no
+ *   bucket; ERR_OBJECT_STORAGE, ERR_SPACE, ERR_IO
+ */
+export async function writeBucketTree(
+  site: SilentSite,
+  options: Omit<TreeOptions, "store" | "link">,
+): Promise<WrittenTree> {
+  const target = parseS3Target(options.dir, process.env, "tree");
+  checkSiteTarget(target);
+  return withWorkFolder("airferry-tree-", async (dir) => {
+    const tree = await BucketTree.open(target);
+    const pool = new ObjectPool(dir);
+    try {
+      return await write(site, target, tree, pool, join(dir, "isos"), options);
+    } finally {
+      await pool.close();
+      await tree.close();
+    }
+  });
+}
+
+async function write(
+  site: SilentSite,
+  target: S3Target,
+  tree: BucketTree,
+  pool: ObjectPool,
+  notes: string,
+  { base, isos, recheck, progress }: Pick<TreeOptions, "base" | "isos" | "recheck" | "progress">,
+): Promise<WrittenTree> {
+  const { bucket } = tree;
+  await mkdir(notes);
+  if (isos === "extract") await fetchNotes(site, tree, notes);
+  const listing = new Listing();
+  const composed = await compose({ site, pool, listing, isos, base, notes, plan: async () => {} });
+  const isAws = /^(?:|https?:\/\/[^/]*\.amazonaws\.com(?:\.cn)?)$/.test(target.endpoint ?? "");
+  const { objects, elsewhere } = await planObjects(listing, composed, pool, isAws);
+  const { files, rulesLeftOut } = bucketSite({ target, base, elsewhere, hosts: composed.registry.hosts });
+  for (const [name, text] of files) objects.unshift(await ownObject(pool, name, Buffer.from(text)));
+  for (const name of await readdir(notes))
+    objects.unshift(await ownObject(pool, `isos/${name}`, await readFile(join(notes, name))));
+
+  const there = new Map<string, { size: number; etag: string }>();
+  for await (const { key, size, etag } of bucket.list("")) there.set(key, { size, etag });
+  const isKnown = await tree.knows();
+  const current = await tree.current();
+  const digest = digestOfPlan(objects);
+  const context = { bucket, pool, current, there, recheck, mayWrite: () => tree.mayWrite(), progress };
+  const { right, doubtful } = splitObjects(objects, context);
+  let done = { records: right, files: 0, bytes: 0 };
+  const isSame = tree.digest === digest;
+  if (doubtful.length > 0) {
+    if (!isSame) await tree.begin(objects);
+    const written = await writeObjects(doubtful, context);
+    done = { ...written, records: [...right, ...written.records] };
+  }
+  if (isSame && doubtful.length > 0) await tree.refresh(done.records);
+  const removed = isSame ? await tree.removeRetired() : await tree.finish(done.records, digest);
+  const planned = new Set(objects.map((it) => it.key));
+  const foreign = [...there.keys()].filter((it) => it !== "" && !planned.has(it) && !isKnown(it));
+  return {
+    dir: target.name,
+    generation: String(tree.generation),
+    changed: !isSame || done.files > 0,
+    base: base ?? null,
+    files: objects.length,
+    written: { files: done.files, bytes: done.bytes, sharedBytes: 0 },
+    removed,
+    leftOut: listing.leftOut,
+    notes: [
+      ...listing.notes,
+      ...(rulesLeftOut > 0 ? [`${rulesLeftOut} rules of website.json: S3 knows 50; nginx.conf has them all`] : []),
+    ],
+    foreign: foreign.length,
+    closed: null,
+    fstab: null,
+    nginx: `${OWN_FOLDER}nginx.conf`,
+    apache: null,
+  };
+}
+
+async function ownObject(pool: ObjectPool, name: string, bytes: Buffer): Promise<PlannedObject> {
+  const digest: Digest = await pool.addBytes(bytes);
+  const contentType = name.endsWith(".json") ? "application/json" : "text/plain; charset=utf-8";
+  const headers = { contentType, cacheControl: "no-cache" };
+  return { key: `${OWN_FOLDER}${name}`, digest, size: bytes.length, headers, step: STEPS.content };
+}
+
+/** Brings what earlier runs found in images, so that those are not read again. */
+async function fetchNotes(site: SilentSite, { bucket }: BucketTree, folder: string): Promise<void> {
+  const images = site.view.releases.flatMap(({ inventory, entries }) =>
+    inventory.catalog.isos.flatMap((it) => entries.get(it.path)?.digest ?? []),
+  );
+  await eachLimited(new Set(images.map(hexOf)), NOTES_AT_ONCE, async (hex) => {
+    const found = await bucket.get(`${NOTES_FOLDER}${hex}.json`, MAX_NOTES_BYTES);
+    if (found !== undefined) await writeFile(join(folder, `${hex}.json`), found.bytes);
+  });
+}
