@@ -138,7 +138,11 @@ export class BucketTree {
    * Makes what was written the current generation. What the one before had stays, but for what leads to its contents.
    * @returns what was removed
    */
-  async finish(written: readonly ObjectRecord[], digest: Digest): Promise<{ files: number; bytes: number }> {
+  async finish(
+    written: readonly ObjectRecord[],
+    digest: Digest,
+    there: Iterable<string>,
+  ): Promise<{ files: number; bytes: number }> {
     const { generation, current, before, pending, retired } = this.#state;
     const list = await this.#write(written);
     const [own, ...killed] = pending.toReversed();
@@ -151,7 +155,7 @@ export class BucketTree {
       pending: [],
       retired: [...retired, ...before, ...(own === undefined ? [] : [own])],
     });
-    return this.removeRetired();
+    return this.removeRetired(there);
   }
 
   /** Notes how the objects of the current generation are now, after something of them was written again. */
@@ -161,11 +165,17 @@ export class BucketTree {
     await this.#save({ ...this.#state, current: list, retired: current === null ? retired : [...retired, current] });
   }
 
-  /** Removes what no generation has that is kept. */
-  async removeRetired(): Promise<{ files: number; bytes: number }> {
+  /**
+   * Removes what no generation has that is kept.
+   * @param there keys that the storage listed: lists among them that no run could name before it was killed go as well
+   */
+  async removeRetired(there: Iterable<string>): Promise<{ files: number; bytes: number }> {
     const { before, retired } = this.#state;
     const removed = { files: 0, bytes: 0 };
-    if (retired.length === 0) return removed;
+    if (retired.length === 0) {
+      await this.#removeLists(there);
+      return removed;
+    }
     const now = await this.current();
     const kept = await Promise.all(before.map((it) => this.#read(it)));
     const isKept = (key: string) => now.has(key) || kept.some((it) => (it.get(key)?.step ?? STEPS.index) < STEPS.index);
@@ -174,12 +184,17 @@ export class BucketTree {
       for (const { key, size } of list.values()) if (!isKept(key)) gone.set(key, size);
     // What leads somewhere first.
     await this.#remove([...gone.keys()].reverse());
-    const lists = retired.filter((it) => !before.includes(it));
     await this.#save({ ...this.#state, retired: [] });
-    await this.#remove(lists);
+    await this.#removeLists([...retired, ...there]);
     for (const size of gone.values()) removed.bytes += size;
     removed.files = gone.size;
     return removed;
+  }
+
+  async #removeLists(keys: Iterable<string>): Promise<void> {
+    const { current, before, pending, retired } = this.#state;
+    const named = new Set([current, ...before, ...pending, ...retired]);
+    await this.#remove([...new Set(keys)].filter((it) => it.startsWith(LIST_FOLDER) && !named.has(it)));
   }
 
   #remove(keys: readonly string[]): Promise<void> {

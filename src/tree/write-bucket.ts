@@ -79,7 +79,9 @@ async function write(
     done = { ...written, records: [...right, ...written.records] };
   }
   if (isSame && doubtful.length > 0) await tree.refresh(done.records);
-  const removed = isSame ? await tree.removeRetired() : await tree.finish(done.records, digest);
+  const removed = isSame
+    ? await tree.removeRetired(there.keys())
+    : await tree.finish(done.records, digest, there.keys());
   const planned = new Set(objects.map((it) => it.key));
   const foreign = [...there.keys()].filter((it) => it !== "" && !planned.has(it) && !isKnown(it));
   return {
