@@ -263,7 +263,7 @@ t.test("what is refused before anything is written", async (t) => {
   writeFileSync(join(dir, "other/mine"), "");
   symlinkSync(store.dir, join(dir, "link"));
   const usage: [Parameters<typeof write>[0], RegExp][] = [
-    [{ dir: "s3://bucket/prefix" }, /only to a folder/],
+    [{ dir: "gs://bucket/prefix" }, /only to a folder, or to s3/],
     [{ dir: join(dir, "file") }, /not a folder/],
     [{ dir: join(dir, "other") }, /it has other files/],
     [{ dir: store.dir }, /one is inside the other/],
@@ -366,7 +366,7 @@ t.test("as a command", async (t) => {
     [["tree", "out", "--out", "x.tar"], /cannot use --out with "export tree"/],
     [["image", "x", "--base", BASE], /cannot use --base with "export image"/],
     [["tree", "out", "more"], /cannot write one tree into 2 folders/],
-    [["tree", "s3://b/p"], /only to a folder/],
+    [["tree", "gs://b/p"], /only to a folder/],
     [["tree"], /missing required argument/],
     [["tree", "out", "--isos", "all"], /expected one of extract, mount, none/],
   ] as const) {

@@ -62,7 +62,7 @@ const ROOMS: Record<string, readonly string[]> = {
   render: ["io", "oci", "iso", "builder", "bundle", "store", "origins"],
   stage: ["io", "builder", "bundle", "render"],
   export: ["oci", "store"],
-  tree: ["io", "iso", "oci", "render", "server/http", "server/pages", "server/registry"],
+  tree: ["io", "s3", "iso", "oci", "render", "server/http", "server/pages", "server/registry"],
   publish: ["io", "oci", "http", "store"],
   doctor: ["io", "oci", "rpm", "http"],
   wanted: ["io"],

@@ -27,7 +27,7 @@ const PLACEHOLDERS: Readonly<Record<string, Values>> = {
   "id=file": {},
   image: { asked: "images" },
   /** Of `export`. */
-  "image-or-dir": { asked: "images" },
+  "image-or-dir": { files: "folders", asked: "images" },
   key: {},
   "key=value": {},
   kinds: {},

@@ -4,6 +4,7 @@
  */
 import { AirferryError } from "../errors.ts";
 import { printable } from "../io/printable.ts";
+import { shellWord } from "../io/shell.ts";
 import type { S3Target } from "./s3-target.ts";
 
 interface SdkFault extends Error {
@@ -151,6 +152,13 @@ export function s3Error(target: S3Target, action: string, key: string, cause: un
         cause,
       },
     );
+  }
+  if (status === undefined && said === "Region is missing") {
+    return new AirferryError("ERR_USAGE", `${start}: neither a region nor an endpoint is named`, {
+      path,
+      hint: `name one: ${shellWord(`${path}?region=us-east-1`)}, or set AWS_REGION`,
+      cause,
+    });
   }
   const answered =
     status === undefined

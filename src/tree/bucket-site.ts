@@ -64,7 +64,7 @@ function websiteRules({ elsewhere, hosts }: BucketSite) {
   ];
 }
 
-/** Everybody may read; and whoever may list is told that something is not there, and not that it is forbidden. */
+/** Everybody may read; and to whoever may list, the storage says 404 of what is missing, not 403. */
 function policy({ bucket, prefix }: S3Target) {
   const arn = `arn:aws:s3:::${bucket}`;
   const allow = (Sid: string, Action: string, Resource: string) => ({
@@ -149,7 +149,7 @@ ${isTls ? upstreamTls : ""}${HIDDEN.map((it) => `  proxy_hide_header ${it};\n`).
   add_header Docker-Content-Digest $airferry_digest;
   add_header Docker-Distribution-Api-Version $airferry_api;
 
-  # A storage says 403 of what is not there to whoever may not list.
+  # To whoever may not list, a storage says 403 of what is missing.
   location / {
     rewrite ^ ${root}$airferry_path? break;
     ${pass} error_page 403 404 = @airferry_page;

@@ -251,10 +251,15 @@ async function readState(bucket: Bucket): Promise<{ state: State; etag: string }
 /** A new tree needs a prefix of its own, which is in nothing else of airferry's. */
 async function refuseForeign(bucket: Bucket): Promise<void> {
   const { target } = bucket;
-  const refuse = (fault: string, name: string) => {
+  const refuse = (fault: string, free: string | undefined) => {
+    const at = target.name.indexOf("?");
+    const name = `s3://${target.bucket}/${free}${at < 0 ? "" : target.name.slice(at)}`;
     throw new AirferryError("ERR_USAGE", `cannot write a tree into "${target.name}": ${fault}`, {
       path: target.name,
-      hint: `give a bucket or a prefix of its own: airferry export tree ${shellWord(name)}`,
+      hint:
+        free === undefined
+          ? "give it a bucket of its own: everything in this one is below that"
+          : `give it a bucket of its own, or a prefix that nothing else has: airferry export tree ${shellWord(name)}`,
     });
   };
   const { folders, objects } = await bucket.folder("", 3);
@@ -262,10 +267,8 @@ async function refuseForeign(bucket: Bucket): Promise<void> {
     // A storage's own mark of the folder is nothing that somebody put there.
     (it) => it !== OWN_FOLDER && it !== "",
   );
-  if (other !== undefined) {
-    const own = target.name.replace(/(\?|$)/, `${target.prefix === "" ? "/" : "-"}tree$1`);
-    refuse(`it has other objects: "${printable(other, 200)}"`, own);
-  }
+  if (other !== undefined)
+    refuse(`it has other objects: "${printable(other, 200)}"`, target.prefix === "" ? "tree" : `${target.prefix}-tree`);
   const parts = target.prefix === "" ? [] : target.prefix.split("/");
   for (let count = 0; count < parts.length; count++) {
     const prefix = parts.slice(0, count).join("/");
@@ -275,9 +278,10 @@ async function refuseForeign(bucket: Bucket): Promise<void> {
         [STORE_KEY, "a store"],
         [STATE_KEY, "another tree"],
       ] as const) {
-        if ((await above.head(key)) === undefined) continue;
+        // Whoever may read nothing there learns nothing of it either.
+        if ((await above.head(key).catch(() => undefined)) === undefined) continue;
         const place = `s3://${target.bucket}${prefix === "" ? "" : `/${prefix}`}`;
-        refuse(`it is inside ${what}: "${place}"`, `s3://OTHER-BUCKET${target.name.replace(/^[^?]*/, "")}`);
+        refuse(`it is inside ${what}: "${place}"`, prefix === "" ? undefined : `${prefix}-tree`);
       }
     } finally {
       above.close();

@@ -13,11 +13,10 @@ import { eachLimited, throwIfAborted } from "../io/limit.ts";
 import { configFiles } from "../render/config-files.ts";
 import { encodePath } from "../server/pages/entry-tree.ts";
 import type { SilentSite } from "../server/process/silent-site.ts";
-import type { StoredFile } from "./content-pool.ts";
 import { type IsoMembers, readIsoMembers } from "./iso-members.ts";
 import type { Listing } from "./listing.ts";
 import { RegistryPlaces } from "./registry-places.ts";
-import type { TreeContents } from "./types.ts";
+import type { StoredFile, TreeContents } from "./types.ts";
 
 /** The file that has a folder's page. Nothing that was packed is served under this name. */
 export const PAGE_FILE = ".airferry.html";

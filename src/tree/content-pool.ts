@@ -15,7 +15,7 @@ import { throwIfAborted } from "../io/limit.ts";
 import { openBytes } from "../io/open-bytes.ts";
 import type { RandomAccess } from "../io/types.ts";
 import type { OpenBlob } from "../store/types.ts";
-import type { TreeContents } from "./types.ts";
+import type { StoredFile, TreeContents } from "./types.ts";
 
 /** Smaller contents are never links to the store: a copy costs a block. */
 const MIN_LINKED_BYTES = 1024 * 1024;
@@ -39,15 +39,6 @@ export function timeOf(digest: Digest): number {
 export function poolPath(dir: string, digest: Digest): string {
   const hex = hexOf(digest);
   return join(dir, hex.slice(0, 2), hex);
-}
-
-/** A file of the store. */
-export interface StoredFile {
-  digest: Digest;
-  file: string;
-  size: number;
-  /** Opens the content of a store whose blobs are no files. */
-  open?: (() => Promise<OpenBlob>) | undefined;
 }
 
 interface ContentPoolOptions {

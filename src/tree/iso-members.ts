@@ -11,8 +11,7 @@ import { hexDigestSchema, parseNote } from "../io/own-file.ts";
 import { checkPath } from "../io/path-grammar.ts";
 import { isoFault } from "../iso/fault.ts";
 import { IsoImage } from "../iso/iso-image.ts";
-import type { StoredFile } from "./content-pool.ts";
-import type { TreeContents } from "./types.ts";
+import type { StoredFile, TreeContents } from "./types.ts";
 
 /** How often as much as the image may be read, of files that overlap. */
 const MAX_READ_FACTOR = 2;

@@ -23,7 +23,7 @@ export const OWN_FOLDER = ".airferry/";
 export const STEPS = {
   /** What is only found through others: packages, layers, files, metadata that has its checksum in its name. */
   content: 0,
-  /** What says what a file is: sidecars, `.treeinfo`, lists of checksums, keys, manifests; and files that are replaced. */
+  /** What describes files: sidecars, `.treeinfo`, lists of checksums, keys, manifests; and files that are replaced. */
   companions: 1,
   /** Metadata of repositories under fixed names, indexes of manifests. */
   metadata: 2,

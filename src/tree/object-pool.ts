@@ -15,12 +15,12 @@ import { openBytes } from "../io/open-bytes.ts";
 import type { RandomAccess } from "../io/types.ts";
 import { IsoImage } from "../iso/iso-image.ts";
 import type { OpenBlob } from "../store/types.ts";
-import { damagedBlob, type StoredFile } from "./content-pool.ts";
-import type { MemberPlace, TreeContents } from "./types.ts";
+import { damagedBlob } from "./content-pool.ts";
+import type { InsideImage, StoredFile, TreeContents } from "./types.ts";
 
 const CHUNK_BYTES = 1024 * 1024;
 
-type Source = { size: number } & ({ stored: StoredFile } | { file: string } | { from: MemberPlace });
+type Source = { size: number } & ({ stored: StoredFile } | { file: string } | { from: InsideImage });
 
 /** The contents of one tree. Close it. */
 export class ObjectPool implements TreeContents {
@@ -56,7 +56,7 @@ export class ObjectPool implements TreeContents {
     return digest;
   }
 
-  async addAll(source: RandomAccess, from: MemberPlace): Promise<Digest> {
+  async addAll(source: RandomAccess, from: InsideImage): Promise<Digest> {
     const hash = createHash("sha256");
     for (let at = 0; at < source.size; ) {
       throwIfAborted();
@@ -70,7 +70,7 @@ export class ObjectPool implements TreeContents {
     return digest;
   }
 
-  async has(digest: Digest, size: number, from: MemberPlace): Promise<boolean> {
+  async has(digest: Digest, size: number, from: InsideImage): Promise<boolean> {
     if (!this.#sources.has(digest)) this.#sources.set(digest, { size, from });
     return true;
   }

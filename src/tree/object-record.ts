@@ -1,4 +1,4 @@
-/** Lists of a tree's objects as they stand in the bucket: a line of JSON for each, of which airferry alone is the reader. */
+/** Lists of a tree's objects, as airferry keeps them in the bucket for itself: a line of JSON for each object. */
 import { createHash } from "node:crypto";
 import { z } from "zod";
 import { type Digest, hexOf } from "../io/digest.ts";

@@ -2,10 +2,18 @@
 import type { Digest } from "../io/digest.ts";
 import type { RandomAccess } from "../io/types.ts";
 import type { OpenBlob } from "../store/types.ts";
-import type { StoredFile } from "./content-pool.ts";
+
+/** A file of the store. */
+export interface StoredFile {
+  digest: Digest;
+  file: string;
+  size: number;
+  /** Opens the content of a store whose blobs are no files. */
+  open?: (() => Promise<OpenBlob>) | undefined;
+}
 
 /** Where a file inside an image is: the image, which was taken over before, and the path in it. */
-export interface MemberPlace {
+export interface InsideImage {
   iso: Digest;
   path: string;
 }
@@ -17,9 +25,9 @@ export interface TreeContents {
   /** Takes over bytes, unless they are here; returns their digest. */
   addBytes(bytes: Uint8Array): Promise<Digest>;
   /** Takes over a file inside an image; returns its digest. */
-  addAll(source: RandomAccess, from: MemberPlace): Promise<Digest>;
+  addAll(source: RandomAccess, from: InsideImage): Promise<Digest>;
   /** Whether a file inside an image that is known from an earlier run is here, or can be read from there. */
-  has(digest: Digest, size: number, from: MemberPlace): Promise<boolean>;
+  has(digest: Digest, size: number, from: InsideImage): Promise<boolean>;
   /** Opens an image that was taken over; all of it was compared with its digest. The caller closes it. */
   openImage(digest: Digest): Promise<OpenBlob>;
   /** Whether a file of the store would have to be taken over. */

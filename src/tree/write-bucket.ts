@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Digest } from "../io/digest.ts";
 import { hexOf } from "../io/digest.ts";
 import { eachLimited } from "../io/limit.ts";
-import { withWorkFolder } from "../io/work-folder.ts";
+import { withWorkFolder } from "../io/scratch-folder.ts";
 import { parseS3Target, type S3Target } from "../s3/s3-target.ts";
 import type { SilentSite } from "../server/process/silent-site.ts";
 import { bucketSite, checkSiteTarget } from "./bucket-site.ts";

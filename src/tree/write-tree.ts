@@ -3,10 +3,11 @@ import { mkdir, readdir, rm, stat } from "node:fs/promises";
 import { verifySpace } from "../io/space.ts";
 import type { SilentSite } from "../server/process/silent-site.ts";
 import { compose, type IsoChoice, mountName } from "./compose.ts";
-import { ContentPool, type StoredFile } from "./content-pool.ts";
+import { ContentPool } from "./content-pool.ts";
 import { TreeFolder } from "./generation.ts";
 import { Listing } from "./listing.ts";
 import { webConfig } from "./tree-texts.ts";
+import type { StoredFile } from "./types.ts";
 import { checkFolderPath } from "./web-site.ts";
 
 /** How a tree is written. */

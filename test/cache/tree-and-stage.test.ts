@@ -121,6 +121,33 @@ t.test("export tree writes the same", { skip }, async (t) => {
   });
 });
 
+t.test("into a bucket as well", { skip }, async (t) => {
+  if (gateway === undefined) return;
+  const onFault = (it: string) => t.fail(it);
+  const all: Record<string, string>[] = [];
+  for (const [prefix, from] of [
+    ["of-folder", store],
+    ["of-bucket", name],
+  ] as const) {
+    const tree = gateway.name(prefix);
+    t.match(await exportTree({ dir: tree, store: from, base, cache, onFault }), { changed: true, leftOut: 0 });
+    t.match(await exportTree({ dir: tree, store: from, base, cache, onFault }), { changed: false });
+    const found = Object.entries(allOf(join(gateway.data, gateway.bucket, prefix)));
+    all.push(Object.fromEntries(found.filter(([path]) => !path.startsWith("/.airferry/"))));
+  }
+  for (const it of ["/isos/el/.treeinfo", "/files/large", "/v2/t/a/manifests/1", "/s/test/releases/000001"])
+    t.ok(all[0]?.[it], it);
+  t.same(all[1], all[0]);
+  await t.rejects(exportTree({ dir: gateway.name("site/tree"), store }), {
+    code: "ERR_USAGE",
+    message: /inside a store/,
+  });
+  await t.rejects(exportTree({ dir: name, store: name, cache }), {
+    code: "ERR_USAGE",
+    message: /it has other objects/,
+  });
+});
+
 t.test("content that was altered in the bucket stops it, and what was served stays", { skip }, async (t) => {
   if (gateway === undefined) return;
   const site = gateway.name("altered");

@@ -2,11 +2,14 @@
  * What `export tree` writes into a bucket, behind stock nginx and as the bucket's own website: answers are those of a
  * server, and dnf, zypper, podman, skopeo, oras, containerd, helm, curl and a browser work.
  */
+import { createHash } from "node:crypto";
 import { chmodSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { exportTree } from "../../src/export.ts";
+import { openBrowser } from "../fixtures/browser.ts";
 import { needs } from "../fixtures/clients.ts";
+import { runClient } from "../fixtures/container-clients.ts";
 import { EL_DVD_TOOLS } from "../fixtures/el-dvd.ts";
 import { freePort } from "../fixtures/free-port.ts";
 import { scratch } from "../fixtures/program.ts";
@@ -71,6 +74,20 @@ t.test("behind stock nginx, and as a website", { timeout: 300_000 }, async (t) =
     t.equal(await part.text(), "CD001");
     t.equal((await get(`${base}/isos/el-9.iso`, { "if-none-match": part.headers.get("etag") ?? "" })).status, 304);
     await clients(t, dir, base);
+    const { body, digest } = await get(`${base}/v2/lab/app/manifests/V1`);
+    t.equal(digest, `sha256:${createHash("sha256").update(body).digest("hex")}`);
+    if (needs(t, "podman")) {
+      const storage = ["--root", join(dir, "s"), "--runroot", join(dir, "r"), "--storage-driver", "vfs"];
+      const image = `${new URL(base).host}/lab/app@${digest}`;
+      const pulled = await runClient("podman", [...storage, "pull", "-q", "--tls-verify=false", image], { HOME: dir });
+      t.equal(pulled.status, 0, pulled.out);
+    }
+    for (const it of [".treeinfo", "images/pxeboot/vmlinuz"]) {
+      const path = `/isos/el-9/${it}`;
+      const fetched = await runClient("curl", ["-fsS", base + path]);
+      t.equal(fetched.out, (await get(url + path)).body.toString(), path);
+    }
+    if (needs(t, "chromium")) await checkBrowser(t, base);
     t.equal(server.errors(), "");
   });
 
@@ -91,3 +108,15 @@ t.test("behind stock nginx, and as a website", { timeout: 300_000 }, async (t) =
     await checkPages(t, site.origin);
   });
 });
+
+/** The front page and one that it leads to, with their style and script, under the policy that they came with. */
+async function checkBrowser(t: Test, base: string): Promise<void> {
+  const tab = await openBrowser(t);
+  await tab.open(`${base}/`);
+  t.match(await tab.run("document.title"), /airferry/);
+  await tab.open(`${base}/registry`);
+  t.match(await tab.run("document.body.innerText"), /lab\/app/);
+  t.ok(await tab.run("document.querySelectorAll('button.copy').length > 0"), "its script runs");
+  t.not(await tab.run("getComputedStyle(document.body).fontFamily"), "", "and its style applies");
+  t.strictSame(tab.complaints, []);
+}

@@ -159,6 +159,17 @@ t.test("who is not let in, and what does not exist, is named without secrets", {
   delete process.env.AWS_ACCESS_KEY_ID;
   t.match(await told(gateway.name("x")), { code: "ERR_OBJECT_STORAGE", message: /no credentials/ });
   process.env.AWS_ACCESS_KEY_ID = id;
+  const { AWS_REGION: region, AWS_DEFAULT_REGION: other } = process.env;
+  delete process.env.AWS_REGION;
+  delete process.env.AWS_DEFAULT_REGION;
+  const nowhere = await told("s3://airferry/x");
+  t.match(nowhere, {
+    code: "ERR_USAGE",
+    message: /neither a region nor an endpoint/,
+    hint: /'s3:.*\?region=us-east-1'/,
+  });
+  Object.assign(process.env, { ...(region && { AWS_REGION: region }), ...(other && { AWS_DEFAULT_REGION: other }) });
+  process.env.AWS_ACCESS_KEY_ID = id;
 });
 
 t.test("a private CA is trusted if the name of the store gives it", { skip: !hasGateway }, async (t) => {

@@ -13,7 +13,8 @@ import {
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { digestOf, hexOf } from "../../src/io/digest.ts";
-import { ContentPool, type StoredFile, timeOf } from "../../src/tree/content-pool.ts";
+import { ContentPool, timeOf } from "../../src/tree/content-pool.ts";
+import type { StoredFile } from "../../src/tree/types.ts";
 import { noise } from "../fixtures/bundle-maker.ts";
 
 const plain = { link: false, recheck: false };

@@ -36,7 +36,10 @@ export const exportCommand: Register = (program, run) => {
     program
       .command("export")
       .addArgument(new Argument("<what>", "what to export").choices(["image", "tree"]))
-      .argument("<image-or-dir...>", "image: images, by the names in the bundle; tree: the folder to write"),
+      .argument(
+        "<image-or-dir...>",
+        "image: images, by the names in the bundle; tree: the folder to write, or s3://BUCKET/PREFIX?endpoint=URL&region=…&ca=FILE",
+      ),
   )
     .summary("write images as an archive for container tools, or everything as files for any web server")
     .description(
@@ -44,7 +47,9 @@ export const exportCommand: Register = (program, run) => {
         "images import and skopeo copy read it, and preserve the digest where they can.\n" +
         "`tree` writes what serve would answer as files, with configuration for nginx and Apache, which then serve it alone:\n" +
         "repositories, files, ISOs, the registry, rendered configuration, pages. A rerun writes what changed and switches in\n" +
-        "one step (DIR/current); the tree before stays for a way back. Every byte is hashed on its way in.",
+        "one step (DIR/current); the tree before stays for a way back. Every byte is hashed on its way in.\n" +
+        "Into a bucket it writes objects that its website, or nginx in front, serves: what leads somewhere after what it leads\n" +
+        "to, so that readers find all of it meanwhile. The configuration for both is in the bucket: .airferry/README.txt.",
     )
     .addOption(storeOption(ANY_STORE))
     .addOption(cacheOption())
@@ -66,11 +71,14 @@ export const exportCommand: Register = (program, run) => {
       "--link",
       "tree: large files are hard links to the store's, which whoever changes one changes as well (default: copies, which share blocks where the file system can)",
     )
-    .option("--recheck", "tree: hash also what is there already, and replace what is damaged")
+    .option(
+      "--recheck",
+      "tree: hash also what is there already, and replace what is damaged; in a bucket, compare checksums and headers",
+    )
     .option("--ca <file>", "tree: certificate (PEM) of the CA of the web server's certificate, served as /ca.crt")
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry export image registry.k8s.io/pause:3.10 --store /srv/airferry --out pause.tar\n  airferry export image capi-builder --store /srv/airferry --load podman\n  airferry export tree /srv/mirror --store /srv/airferry --base http://mirror.example.com\n\nAIRFERRY_STORE replaces --store.\nExit status: 0 done, 1 failed, 2 usage, 130 interrupted.",
+      "\nExamples:\n  airferry export image registry.k8s.io/pause:3.10 --store /srv/airferry --out pause.tar\n  airferry export image capi-builder --store /srv/airferry --load podman\n  airferry export tree /srv/mirror --store /srv/airferry --base http://mirror.example.com\n  airferry export tree 's3://mirror?endpoint=https://s3.site.example' --store /srv/airferry --base http://mirror.example.com\n\nAIRFERRY_STORE replaces --store.\nExit status: 0 done, 1 failed, 2 usage, 130 interrupted.",
     )
     .action((what: What, names: string[], flags: ExportFlags, command) =>
       run(command.opts(), async (output) => {
