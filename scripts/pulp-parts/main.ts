@@ -54,6 +54,15 @@ async function rpms(pulp: Pulp, url: string, dir: string): Promise<void> {
     must(status === 0, out);
     must(/Complete!/.test(out) && /aft-lib/.test(out), out);
   });
+  await check("rpms: as Satellite has it by default, on_demand: packages come through Pulp when dnf asks", async () => {
+    const lazily = await pulp.make("remotes/rpm/rpm/", { name: "lazy", url: `${upstream}/`, policy: "on_demand" });
+    const lazy = await pulp.make("repositories/rpm/rpm/", { name: "lazy" });
+    await pulp.task(`${lazy}sync/`, { remote: lazily, sync_policy: "mirror_complete" });
+    await pulp.make("distributions/rpm/rpm/", { name: "lazy", base_path: "lazy", repository: lazy });
+    const text = repo("gpgcheck=1\nrepo_gpgcheck=1\n").replace(`${mirror}/`, `${pulp.content}/lazy/`);
+    const { status, out } = await dnfInstall(dir, "lazy", text, "aft-lib");
+    must(status === 0 && /Complete!/.test(out), out);
+  });
   await check("rpms: metadata that Pulp makes itself has no signature, and dnf refuses it", async () => {
     const again = await pulp.make("repositories/rpm/rpm/", { name: "additive", autopublish: true });
     await pulp.task(`${again}sync/`, { remote, sync_policy: "additive" });

@@ -4,9 +4,9 @@
  * processor time. Neither follows redirects, retries, decodes or resumes: src/http/ has its own rules for these.
  * Only this file sends, and knows got.
  */
-import type { IncomingMessage } from "node:http";
+import type { ClientRequest, IncomingMessage } from "node:http";
 import type { LookupFunction } from "node:net";
-import type { Readable } from "node:stream";
+import { Readable } from "node:stream";
 import type { Got } from "got";
 import { nodeHttp, nodeHttps } from "../io/node-http.ts";
 import { VERSION } from "../version.ts";
@@ -22,6 +22,7 @@ export interface Message {
   /** Without user and password. */
   url: URL;
   headers: Record<string, string>;
+  /** A stream is held back with the header `expect: 100-continue` until the server asks for it. */
   body?: string | Buffer | Readable | undefined;
   agents: AgentPair;
   lookup?: LookupFunction | undefined;
@@ -91,18 +92,43 @@ interface Sent {
   writableFinished: boolean;
 }
 
+/** What servers that know nothing of it are given to answer; curl waits as long. */
+const CONTINUE_MS = 1000;
+
+/** A body that is held until the server wants it. One that it refuses before is never read. */
+function heldBody(body: Readable): { held: Readable; decide: (isWanted: boolean) => void } {
+  let decide = (_isWanted: boolean) => {};
+  const decided = new Promise<boolean>((resolve) => {
+    decide = resolve;
+  });
+  async function* chunks() {
+    if (await decided) yield* body;
+  }
+  const held = Readable.from(chunks(), { objectMode: false, highWaterMark: body.readableHighWaterMark });
+  held.once("close", () => body.destroy());
+  return { held, decide };
+}
+
 function sendByGot(got: Got, { method, url, headers, body, agents, lookup }: Message): Sending {
+  const gate = headers.expect === "100-continue" && body instanceof Readable ? heldBody(body) : undefined;
+  const content = gate?.held ?? body;
   const stream = got.stream(url, {
     method,
     headers,
     agent: agents,
     ...(lookup && { dnsLookup: lookup as never }),
-    ...(body !== undefined && { body }),
+    ...(content !== undefined && { body: content }),
   });
   let sent: Sent | undefined;
-  stream.once("request", (request: Sent) => {
+  stream.once("request", (request: Sent & ClientRequest) => {
     sent = request;
+    if (gate === undefined) return;
+    const timer = setTimeout(() => gate.decide(true), CONTINUE_MS);
+    request.once("continue", () => gate.decide(true));
+    for (const it of ["response", "close"]) request.once(it, () => clearTimeout(timer));
   });
+  // A stream that waits for it would never close.
+  if (gate !== undefined) stream.once("close", () => gate.decide(false));
   return {
     onResponse: (then) =>
       stream.once("response", (response: IncomingMessage) => {

@@ -81,6 +81,6 @@ export async function pushFiles(
 
 function noMetadata(path: string): AirferryError {
   return new AirferryError("ERR_PUBLISH", `cannot finish: the packages are there, but the site does not make ${path}`, {
-    hint: "check the depth of its metadata (Nexus: Repodata Depth 1; Artifactory: RPM Metadata Folder Depth 1), or publish to a raw repository with --metadata carried",
+    hint: "check the depth of its metadata (Nexus: Repodata Depth 1; Artifactory: RPM Metadata Folder Depth 1, Auto-calculate RPM Metadata), or publish to a raw repository with --metadata carried",
   });
 }

@@ -10,6 +10,7 @@ import { type Digest, hexOf } from "../io/digest.ts";
 import { parseJson } from "../io/json.ts";
 import { currentSignal, throwIfAborted } from "../io/limit.ts";
 import { printable } from "../io/printable.ts";
+import { redactUrl } from "../io/redact.ts";
 import { type PackedBlob, readPackedBlob } from "../store/packed-blob.ts";
 import { sha1Of } from "./sha1.ts";
 import { SiteLogin } from "./site-login.ts";
@@ -43,8 +44,9 @@ const MAX_WORDS = 300;
 const MAX_READ_WORDS_BYTES = 8 * 1024;
 /** A server may hash many gigabytes before it answers. */
 const COMMIT_TIMEOUT_MS = 20 * 60_000;
-/** Smaller ones cost no more than the question whether the server has their bytes somewhere. */
+/** Smaller ones cost no more than a question. */
 const ASK_FIRST_BYTES = 1024 * 1024;
+const MOVED = new Set([301, 302, 303, 307, 308]);
 /** Nexus: the SHA-1 of an asset. */
 const NEXUS_ETAG = /^(?:W\/)?"\{SHA1\{([0-9a-f]{40})\}\}"$/i;
 
@@ -55,6 +57,12 @@ export class SiteRepository {
   readonly #login: SiteLogin;
   /** Artifactory takes and tells SHA-256 by headers of its own. */
   readonly #isArtifactory: boolean;
+
+  /**
+   * A server that refuses an upload closes the connection under it, and the answer may be lost: so it is asked first.
+   * Some proxies cannot ask.
+   */
+  #knowsNoExpect = false;
 
   constructor({ url, ca, env = process.env }: SiteRepositoryOptions) {
     this.#url = url;
@@ -76,10 +84,10 @@ export class SiteRepository {
     const answer = await this.#call({ method: "HEAD", url: this.#urlOf(file.path) });
     if (answer.status === 404) return false;
     if (answer.status !== 200) throw await this.#refused(`look for ${printable(file.path)}`, answer);
-    const { "x-checksum-sha256": sha256, etag, "content-length": length } = answer.headers;
+    const { "x-checksum-sha256": sha256, "x-checksum-sha1": told, etag, "content-length": length } = answer.headers;
     if (typeof sha256 === "string") return sha256.toLowerCase() === hexOf(file.digest);
     if (length !== undefined && Number(length) !== file.size) return false;
-    const [, sha1] = NEXUS_ETAG.exec(etag ?? "") ?? [];
+    const sha1 = typeof told === "string" ? told : NEXUS_ETAG.exec(etag ?? "")?.[1];
     return sha1 !== undefined && sha1.toLowerCase() === (await sha1Of(file));
   }
 
@@ -94,6 +102,8 @@ export class SiteRepository {
     if (this.#isArtifactory && file.size >= ASK_FIRST_BYTES) {
       const known = await this.#call({ method: "PUT", url, headers: { ...sum, "x-checksum-deploy": "true" } });
       if (isDone(known)) return false;
+      if (known.status === 401 || known.status === 403)
+        throw await this.#refused(`upload ${printable(file.path)}`, known);
     }
     const body = () => {
       let done = 0;
@@ -104,7 +114,15 @@ export class SiteRepository {
     };
     const headers = { ...sum, "content-type": "application/octet-stream", "content-length": String(file.size) };
     const content = file.size === 0 ? {} : { body };
-    const answer = await this.#call({ method: "PUT", url, headers, ...content }, () => at(0));
+    const send = (more: Record<string, string> = {}) =>
+      this.#call({ method: "PUT", url, headers: { ...headers, ...more }, ...content }, () => at(0));
+    const isLarge = file.size >= ASK_FIRST_BYTES && !this.#knowsNoExpect;
+    let answer = await send(isLarge ? { expect: "100-continue" } : {});
+    if (isLarge && answer.status === 417) {
+      this.#knowsNoExpect = true;
+      answer = await send();
+    }
+    if (MOVED.has(answer.status)) throw this.#moved(file.path, answer);
     if (!isDone(answer)) throw await this.#refused(`upload ${printable(file.path)}`, answer);
     const told = toldDigest(answer);
     if (told !== undefined && told !== hexOf(file.digest)) {
@@ -167,6 +185,21 @@ export class SiteRepository {
     });
   }
 
+  /** Uploads go only where the user said: the login and the files are not for whom an answer names. */
+  #moved(path: string, { said, headers, url }: ClientResponse): AirferryError {
+    const { location = "" } = headers;
+    const to = URL.canParse(location, url.href) ? redactUrl(new URL(location, url)) : "";
+    const end = new URL(this.#urlOf(path)).pathname.slice(this.#url.pathname.length);
+    const base = to.endsWith(end) ? to.slice(0, -end.length) : to;
+    const where = to === "" ? "elsewhere" : `to ${printable(to)}`;
+    return this.#fault(
+      `it sends the upload of ${printable(path)} ${where} (${printable(said)})`,
+      base === ""
+        ? "ask whoever runs it for the URL that takes uploads"
+        : `if that is the site's, give its URL: ${printable(base)}`,
+    );
+  }
+
   async #refused(action: string, { status, said, body }: ClientResponse): Promise<AirferryError> {
     const words = wordsOf(body);
     const { host } = this.#url;
@@ -189,13 +222,14 @@ function hintFor(status: number, { hostname, pathname }: URL, isKnown: boolean):
       return isKnown
         ? `the login in ~/.netrc, or of docker login, is refused: check machine ${hostname}`
         : `there is no login for it: write one into ~/.netrc: machine ${hostname} login NAME password SECRET`;
+    case 409:
+      return "what arrived is not what was sent, or the repository takes no such path: see its checksum policy and its include and exclude patterns";
     case 400:
     case 403:
-    case 409:
-      return "the account must be allowed to deploy, and to overwrite repodata/: Nexus calls it Allow redeploy, Artifactory Delete/Overwrite";
+      return "the account must be allowed to deploy, and to overwrite repodata/: Nexus calls it Allow redeploy, Artifactory Delete/Overwrite; Nexus also has Strict Content Type Validation and Repodata Depth";
     case 404:
     case 405:
-      return `there must be a hosted (local) repository at ${pathname}: Nexus has /repository/NAME/, Artifactory /artifactory/NAME/`;
+      return `there must be a hosted (local) repository at ${pathname}: Nexus has /repository/NAME/, Artifactory /artifactory/NAME/; the account must see it, and be allowed to overwrite`;
     case 413:
       return "a proxy in front limits the size of requests (nginx: client_max_body_size 0)";
     case 507:

@@ -141,6 +141,49 @@ t.test("who answers before the end of a request does not get the rest", async (t
   t.ok(isClosed, "the stream is closed");
 });
 
+t.test("a body that is asked for first is held until the server wants it, refuses it, or says nothing", async (t) => {
+  const bytes = Buffer.alloc(300_000, 1);
+  const received: Record<string, number> = {};
+  const server = createServer().on("checkContinue", async (req, res) => {
+    if (req.url === "/refuses") return res.writeHead(403, { connection: "close" }).end("no");
+    if (req.url === "/wants") res.writeContinue();
+    received[req.url ?? ""] = (await buffer(req)).length;
+    res.end();
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  t.teardown(() => server.close());
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const client = clientOf(t);
+  const closed: boolean[] = [];
+  const put = async (path: string) => {
+    let read = 0;
+    const body = () => {
+      const stream = Readable.from(
+        (function* () {
+          for (let at = 0; at < bytes.length; at += 100_000) {
+            read++;
+            yield bytes.subarray(at, at + 100_000);
+          }
+        })(),
+        { objectMode: false },
+      );
+      stream.once("close", () => closed.push(true));
+      return stream;
+    };
+    const headers = { expect: "100-continue", "content-length": String(bytes.length) };
+    const { status } = await client.send(get(`${url}/${path}`, { method: "PUT", body, headers, follow: false }));
+    return { status, read };
+  };
+  t.same(await put("wants"), { status: 200, read: 3 });
+  t.same(await put("refuses"), { status: 403, read: 0 });
+  const started = performance.now();
+  t.same(await put("silent"), { status: 200, read: 3 });
+  t.ok(performance.now() - started > 900, "after a second");
+  t.same(received, { "/wants": bytes.length, "/silent": bytes.length });
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  t.equal(closed.length, 3, "no stream is left open");
+});
+
 t.test("no byte for too long is a failure, but not while a stream is being sent", async (t) => {
   const url = await serve(t, (req, res) => {
     if (req.method === "PATCH") res.end("done");

@@ -1,5 +1,6 @@
 /** RPM repositories and files to a double of Nexus and Artifactory: order, what is skipped, refusals, interruptions. */
 import { writeFileSync } from "node:fs";
+import type { IncomingMessage } from "node:http";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import type { Digest } from "../../src/io/digest.ts";
@@ -151,6 +152,67 @@ for (const product of ["nexus", "artifactory"] as const) {
     });
   });
 }
+
+t.test("who may only read is refused before the bytes are sent, and a redirect is not followed", async (t) => {
+  const large = Buffer.alloc(6_000_000, 7);
+  const store = await storeOf(t, { stream: "a", content: { "files/large": large }, catalog: { rpms: [] } as never });
+  for (const product of ["nexus", "artifactory"] as const) {
+    const open = await siteDouble(t, { product, anonymous: true });
+    const nobody = { kind: "files" as const, login: "" };
+    t.same(await push(t, open, store, { ...nobody, isDry: true }), { large: "would upload" });
+    let sent = 0;
+    await t.rejects(push(t, open, store, { ...nobody, progress: (done) => (sent = Math.max(sent, done)) }), {
+      code: "ERR_PUBLISH",
+      message: /answers 401/,
+      hint: /there is no login for it/,
+    });
+    t.equal(open.calls.filter((it) => it.startsWith("PUT")).length, 1, open.calls.join());
+    t.equal(sent, 0, "nothing of it was sent");
+    t.same(await push(t, open, store, { kind: "files" }), { large: "uploaded" });
+    t.ok(open.files.get("large")?.equals(large));
+    t.ok(
+      open.lengths.every((it) => it !== undefined),
+      "lengths are told: some proxies take no chunks",
+    );
+    const old = await siteDouble(t, { product, knowsNoExpect: true });
+    t.same(await push(t, old, store, { kind: "files" }), { large: "uploaded" });
+    const moved = await siteDouble(t, { product, movedTo: "https://new.site.example" });
+    const root = new URL(moved.url).pathname;
+    await t.rejects(push(t, moved, await storeOf(t, rpmRelease(1))), {
+      code: "ERR_PUBLISH",
+      message: /it sends the upload of .* to https:\/\/new\.site\.example\/.* \(301 /,
+      hint: `if that is the site's, give its URL: https://new.site.example${root}`,
+    });
+  }
+});
+
+t.test(
+  "Artifactory without SHA-256, and what its checksum policy says; a depth that Nexus does not take",
+  async (t) => {
+    const store = await storeOf(t, rpmRelease(1));
+    const old = await siteDouble(t, { product: "artifactory", sha1Only: true });
+    await push(t, old, store);
+    t.ok(Object.values(await push(t, old, store)).every((it) => it === "present"));
+    const fail = (req: IncomingMessage) => {
+      // What a proxy in between does to the bytes.
+      if (req.method === "PUT") req.headers["x-checksum-sha256"] = "0".repeat(64);
+      return undefined;
+    };
+    const altered = await siteDouble(t, { product: "artifactory", fail });
+    await t.rejects(push(t, altered, store, { kind: "files" }), {
+      code: "ERR_PUBLISH",
+      message: /answers 409 Conflict: Checksum policy .* rejected the artifact/,
+      hint: /checksum policy/,
+    });
+    t.equal(altered.files.size, 0);
+    const deep = await siteDouble(t, { product: "nexus", repodataDepth: 2 });
+    await t.rejects(push(t, deep, store, { ownMetadata: true }), {
+      code: "ERR_PUBLISH",
+      message: /answers 400 Invalid path/,
+      hint: /Repodata Depth/,
+    });
+  },
+);
 
 t.test("a busy server, one that is full, and one with a limit", async (t) => {
   const store = await storeOf(t, rpmRelease(1));
