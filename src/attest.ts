@@ -22,6 +22,7 @@ import { parseJson } from "./io/json.ts";
 import { readNamed } from "./io/named-file.ts";
 import { printable } from "./io/printable.ts";
 import { shellWord } from "./io/shell.ts";
+import type { ScanFile } from "./scan/scan-folder.ts";
 import { isPostQuantum } from "./sign/keys.ts";
 import { openSigners, type SignerOptions } from "./sign/signer.ts";
 import { MAX_SIGNATURE_BYTES } from "./sign/sigstore-bundle.ts";
@@ -81,11 +82,12 @@ export async function attest(bundle: string, options: AttestOptions): Promise<At
     const { scanContent } = await import("./scan/scan-content.ts");
     scanned = await withContents(bundle, options, async ({ inventory }, volumes) => {
       const seen = new Set<Digest>();
-      const files = inventory.entries.flatMap(({ path, size, digest, offset }) => {
-        if (offset === undefined || seen.has(digest)) return [];
+      const files: ScanFile[] = [];
+      for (const { path, size, digest, offset } of inventory.entries) {
+        if (offset === undefined || seen.has(digest)) continue;
         seen.add(digest);
-        return [{ path, size, from: volumes.range(offset, size) }];
-      });
+        files.push({ path, size, from: volumes.range(offset, size) });
+      }
       const found = await scanContent(scanner, files, { folder: options.folder, report });
       const left = inventory.entries.filter((it) => !seen.has(it.digest)).length;
       if (left > 0) found.gaps.push(`${plural(left, "file")} that this bundle does not carry`);

@@ -118,12 +118,12 @@ export async function inspect(folders: readonly string[], options: InspectOption
     audience: audience ?? null,
     previous: previous ?? null,
     tool,
-    size: inventory.entries.reduce((sum, it) => sum + it.size, 0),
-    carried: inventory.entries.reduce((sum, it) => sum + (it.from === undefined ? it.size : 0), 0),
+    size: inventory.entries.totalBytes,
+    carried: inventory.entries.tally(undefined).bytes,
     volumes: inventory.volumes.map((it, index) => ({ ...it, present: (copies[index]?.length ?? 0) > 0 })),
     programs: contents.programs.map((it) => ({ ...it, size: it.size ?? null })),
     claimedSigners: [...new Set(media.signatures.map((it) => it.name.slice(0, 16)))],
-    entries: inventory.entries.map(({ path, size, digest, from }) => {
+    entries: Array.from(inventory.entries, ({ path, size, digest, from }) => {
       const origin = originOf(path);
       const entry = {
         path,
@@ -227,7 +227,7 @@ async function mediaChecksOf(inventory: Inventory, copies: string[][]): Promise<
   const placeOf = placesOf(inventory.entries);
   try {
     for (const { path } of inventory.catalog.isos) {
-      const entry = inventory.entries.find((it) => it.path === path);
+      const entry = inventory.entries.get(path);
       const offset = entry && placeOf(entry);
       if (offset === undefined) continue;
       const check = await readMediaCheck(volumes.range(offset, entry?.size ?? 0)).catch((error: unknown) => {

@@ -158,7 +158,7 @@ async function streamStatus(store: Store, stream: string, now: Date, problems: P
       notAfter: notAfter ?? null,
       signers,
       entries: entries.length,
-      size: entries.reduce((sum, it) => sum + it.size, 0),
+      size: entries.totalBytes,
       web: inventory.catalog.web === undefined ? [] : webHosts(entries),
       scan: (await readImport(folder).catch(() => undefined))?.scan ?? null,
       attestations: release.attestations ?? [],

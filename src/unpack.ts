@@ -17,7 +17,7 @@ import { printableName } from "./bundle/entry-paths.ts";
 import { streamEntries } from "./bundle/inventory.ts";
 import { type Inventory, type InventoryEntry, NEWER_AIRFERRY } from "./bundle/inventory-types.ts";
 import { type Media, onePairEach, readMedia } from "./bundle/media.ts";
-import { BOM_NAMES, PIECES_NAME, RECIPES_NAME } from "./bundle/media-names.ts";
+import { BOM_NAMES, INVENTORY_NAME, PIECES_NAME, RECIPES_NAME } from "./bundle/media-names.ts";
 import { noBundle, openBundleStream, STREAM_ARGUMENT } from "./bundle/open-stream.ts";
 import type { Recipe, RecipeSource } from "./bundle/recipe-list.ts";
 import type { ScanReport } from "./bundle/scan-report.ts";
@@ -248,7 +248,7 @@ async function unpackBundle(
   refuse(folders, stamped?.problems ?? []);
   const timestamps = mergedStamps([...judged.stamped.stamps, ...(stamped?.timestamps ?? [])]);
   const read = await readContents(media);
-  const { contents, inventoryBytes } = read;
+  const { contents } = read;
   // A truncated copy is ignored if there is another of its volume; else the volume counts as missing.
   const isShort = (it: Problem) => it.code === "ERR_SIZE_MISMATCH" && volumeIndexOf(it.path) !== undefined;
   // Of a stream, texts may be lost.
@@ -259,8 +259,7 @@ async function unpackBundle(
     found.filter((it) => !isShort(it)),
   );
   const damaged = found.filter((it) => !hasCopy(contents, it.path));
-  if (contents === undefined || inventoryBytes === undefined)
-    throw new Error("a bundle without contents has no problem");
+  if (contents === undefined) throw new Error("a bundle without contents has no problem");
   const { stream, epoch, serial } = contents.inventory;
   facts.bundle = { stream, epoch, serial, ...facts.bundle };
   for (const it of found) {
@@ -289,7 +288,6 @@ async function unpackBundle(
         store,
         media,
         contents,
-        inventoryBytes,
         folders,
         streamed,
         pool,
@@ -440,7 +438,6 @@ interface Work {
   store: Store;
   media: Media;
   contents: Contents;
-  inventoryBytes: Buffer;
   folders: readonly string[];
   streamed: Streamed | undefined;
   pool: HashPool;
@@ -475,7 +472,7 @@ async function takeIn(work: Work): Promise<UnpackReport> {
     signers: trusted.map((it) => it.keyid).sort(),
     threshold: work.threshold,
     entries: inventory.entries.length,
-    size: inventory.entries.reduce((sum, it) => sum + it.size, 0),
+    size: inventory.entries.totalBytes,
     written: 0,
     missing: [],
     missingMedia: [],
@@ -496,7 +493,7 @@ async function takeIn(work: Work): Promise<UnpackReport> {
   const { present, proven, wrong } = await presentBlobs(work, await importedBlobs(store.dir, report.digest));
   const recipes = await chooseRecipes(work, present);
   const lacking = await verifyBase(work, report, present, recipes);
-  const needed = streamEntries(inventory).filter((it) => !present.has(it.digest));
+  const needed = [...streamEntries(inventory)].filter((it) => !present.has(it.digest));
   if (lacking) report.need = lacking;
   if (store.bucket !== undefined) requireAllVolumes(work, needed);
   await checkSpace(work, [...needed, ...recipes.whole], report.digest);
@@ -549,11 +546,11 @@ async function takeIn(work: Work): Promise<UnpackReport> {
   await importRelease(store, incoming, {
     packages,
     inventory,
-    inventoryBytes: work.inventoryBytes,
     sums: media.sums,
     signatures: onePairEach(media.signatures),
     trust: trusted.map((it) => ({ name: `${it.keyid16}.pub`, pem: publicKeyPem(it.publicKey) })),
     documents: [
+      { name: INVENTORY_NAME, file: contents.inventoryFile, digest: contents.inventoryDigest },
       ...BOM_NAMES.flatMap((name) => contents.large.find((it) => it.name === name) ?? []),
       ...(contents.pieces === undefined ? [] : [{ name: PIECES_NAME, ...contents.pieces }]),
       ...contents.attested,
@@ -717,8 +714,7 @@ async function removeWrong(
 /** Whatever was known to be damaged of this release has just been replaced. */
 async function forgetDamage({ store, contents }: Work): Promise<void> {
   const damaged = await readKnownDamage(store.dir);
-  const own = new Set(contents.inventory.entries.map((it) => it.digest));
-  const left = [...damaged].filter((it) => !own.has(it));
+  const left = [...damaged].filter((it) => contents.inventory.entries.findDigest(it) < 0);
   if (left.length < damaged.size) await writeKnownDamage(store.dir, left);
 }
 
@@ -738,15 +734,17 @@ async function chooseRecipes({ store, contents, pool }: Work, present: ReadonlyS
   const lacking = new Map<Digest, readonly RecipeSource[]>();
   const ownFiles = new Map<Digest, string>();
   if (wanted.length === 0) return { whole, lacking, own: ownFiles };
-  const own = new Map(inventory.entries.map((it) => [it.digest, present.has(it.digest) || it.offset !== undefined]));
-  for (const { offset, digest } of inventory.entries) if (offset !== undefined) own.set(digest, true);
   const damaged = await readKnownDamage(store.dir);
-  const known = new Map<Digest, boolean>(own);
+  const known = new Map<Digest, boolean>();
+  const ownHas = (digest: Digest): boolean | undefined => {
+    const index = inventory.entries.findDigest(digest);
+    return index < 0 ? undefined : present.has(digest) || inventory.entries.isCarried(index);
+  };
   for (const recipe of wanted) {
     const missing: RecipeSource[] = [];
     for (const source of recipe.sources) {
       const { digest, size } = source;
-      let isThere = known.get(digest);
+      let isThere = known.get(digest) ?? ownHas(digest);
       if (digest === recipe.digest) {
         const file = await findOwnPieces(recipe, store, contents.pieces?.list, pool);
         if (file !== undefined) ownFiles.set(digest, file);
@@ -816,9 +814,14 @@ async function build(
   }
 }
 
+function pathIn({ entries }: Inventory, digest: Digest): string | undefined {
+  const index = entries.findDigest(digest);
+  return index < 0 ? undefined : entries.pathAt(index);
+}
+
 /** A path of some content, for messages. */
 function pathOf({ contents }: Work, digest: Digest): string {
-  return printableName(contents.inventory.entries.find((it) => it.digest === digest)?.path ?? digest);
+  return printableName(pathIn(contents.inventory, digest) ?? digest);
 }
 
 /**
@@ -911,9 +914,9 @@ async function packageIndex({ store, contents }: Work, digest: Digest): Promise<
 }
 
 /** One entry for every digest, the first in stream order. */
-function firstOfEach<E extends Pick<InventoryEntry, "digest">>(entries: readonly E[]): E[] {
+function firstOfEach<E extends Pick<InventoryEntry, "digest">>(entries: Iterable<E>): E[] {
   const seen = new Set<string>();
-  return entries.filter((it) => !seen.has(it.digest) && seen.add(it.digest));
+  return [...entries].filter((it) => !seen.has(it.digest) && seen.add(it.digest));
 }
 
 /** Refuses before the first byte if the store's disk is too small. */

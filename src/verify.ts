@@ -194,10 +194,10 @@ async function reportContents(
   const { inventory, copies } = contents;
   const { stream, serial, created, notAfter } = inventory;
   Object.assign(report, { stream, serial, created, entries: inventory.entries.length });
-  report.size = inventory.entries.reduce((sum, it) => sum + it.size, 0);
+  report.size = inventory.entries.totalBytes;
   report.established = countEstablished(inventory.catalog.provenance);
-  report.fromStore = inventory.entries.filter((it) => it.from === "store").length;
-  report.fromRecipe = inventory.entries.filter((it) => it.from === "recipe").length;
+  report.fromStore = inventory.entries.tally("store").files;
+  report.fromRecipe = inventory.entries.tally("recipe").files;
   if (report.fromRecipe > 0) options.notice?.(recipesText(contents, report.fromRecipe));
   report.scan = contents.scan ?? null;
   report.volumes.total = copies.length;
@@ -260,14 +260,18 @@ async function reportContents(
 
 /** What an import will build, and what that needs. */
 function recipesText({ inventory, recipes }: Contents, count: number): string {
-  const carried = new Set(inventory.entries.flatMap((it) => (it.offset === undefined ? [] : [it.digest])));
   const needed = new Map<Digest, number>();
   for (const { sources } of recipes.values())
-    for (const { digest, size } of sources) if (!carried.has(digest)) needed.set(digest, size);
+    for (const { digest, size } of sources) if (!isCarriedIn(inventory, digest)) needed.set(digest, size);
   const bytes = [...needed.values()].reduce((sum, it) => sum + it, 0);
   const of =
     needed.size === 0 ? "what it carries" : `${plural(needed.size, "file")} (${formatBytes(bytes)}) of the store`;
   return `it is a delta: ${plural(count, "file")} will be built at import, of ${of}`;
+}
+
+function isCarriedIn({ entries }: Contents["inventory"], digest: Digest): boolean {
+  const index = entries.findDigest(digest);
+  return index >= 0 && entries.isCarried(index);
 }
 
 /** Damage: who has the content that it concerns can mend it. */
@@ -294,9 +298,9 @@ async function writeNeeded(
   const bad = copies.flatMap((it, index) => (it.length === 0 || named.has(volumeName(index)) ? [index] : []));
   const lost = new Map((await lostContent(contents, bad, pool)).map((it) => [it.digest, it]));
   const isThere = await blobsOf(store);
-  const isCarried = new Set(inventory.entries.flatMap((it) => (it.offset === undefined ? [] : [it.digest])));
   // What is carried and lost is in the list itself.
-  const isHad = ({ digest, size }: { digest: Digest; size: number }) => isCarried.has(digest) || isThere(digest, size);
+  const isHad = ({ digest, size }: { digest: Digest; size: number }) =>
+    isCarriedIn(inventory, digest) || isThere(digest, size);
   const needed = new Map(lost);
   for (const { from, digest, size } of inventory.entries) {
     const isBuilt = from === "recipe" && contents.recipes.get(digest)?.sources.every(isHad) === true;

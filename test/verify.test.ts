@@ -14,13 +14,12 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import type { Inventory } from "../src/bundle/inventory-types.ts";
 import { AirferryError, ERROR_CODES, EXIT } from "../src/errors.ts";
 import { readTrustedKeys } from "../src/sign/keys.ts";
 import { verifySums } from "../src/sign/verify-sums.ts";
 import { unpack } from "../src/unpack.ts";
 import { verify } from "../src/verify.ts";
-import { makeBundle, makeKey, sampleFiles, writeSignature } from "./fixtures/bundle-maker.ts";
+import { type MadeInventory, makeBundle, makeKey, sampleFiles, writeSignature } from "./fixtures/bundle-maker.ts";
 import { flip, TAMPERS } from "./fixtures/bundle-tamper.ts";
 
 const root = t.testdir();
@@ -405,7 +404,7 @@ t.test("verify() and unpack() refuse names that are no UTF-8, wherever they stan
 });
 
 t.test("verify() and unpack() hold an empty entry's digest against no bytes", async (t) => {
-  const lies = new Map<string, (it: Inventory) => unknown>([
+  const lies = new Map<string, (it: MadeInventory) => unknown>([
     ["another digest", (it) => Object.assign(it.entries[0]!, { digest: `sha256:${"0".repeat(64)}` })],
     ["the digest of nothing, for something", (it) => Object.assign(it.entries[1]!, { digest: it.entries[0]!.digest })],
   ]);

@@ -1,5 +1,6 @@
 /** Serves one ISO file from a store that has nothing else, in its own process; prints its URL. */
 import { statSync } from "node:fs";
+import { EntryTable } from "../../src/bundle/entry-table.ts";
 import { serve } from "../../src/serve.ts";
 import type { Release } from "../../src/store/types.ts";
 
@@ -29,7 +30,7 @@ const release: Release = {
     streamSize: 0,
     volumeSize: 0,
     volumes: [],
-    entries: [entry],
+    entries: EntryTable.from([entry]),
     catalog: { isos: [{ name: "dvd", path: entry.path }], files: [], rpms: [], images: [], keys: [], provenance: [] },
     ext: {},
   },

@@ -10,7 +10,6 @@ import { AirferryError } from "../errors.ts";
 import { digestOf } from "../io/digest.ts";
 import { digestsIn, parseIntegrity } from "../io/integrity.ts";
 import { printable } from "../io/printable.ts";
-import { compareUtf8 } from "../io/text.ts";
 import { isWebPath } from "../io/web-hosts.ts";
 import { parseReference, repositoryOf } from "../oci/reference.ts";
 import type { PackageFacts } from "../rpm/primary.ts";
@@ -34,7 +33,7 @@ export async function readBill(
 ): Promise<Bill> {
   const { stream, epoch, serial, tool, lock, notAfter, catalog } = inventory;
   const known = knower(catalog);
-  const entryAt = finder(inventory.entries);
+  const entryAt: EntryAt = (path) => inventory.entries.get(path);
   const placeOf = placesOf(inventory.entries);
   const read = async (entry: InventoryEntry, maxBytes: number) => {
     const place = placeOf(entry);
@@ -68,22 +67,6 @@ export async function readBill(
 
 const isWebBody = ({ path }: InventoryEntry) => isWebPath(path);
 
-/** Finds entries, which are sorted by path, without a second list of them: there may be 200,000. */
-function finder(entries: readonly InventoryEntry[]): EntryAt {
-  return (path) => {
-    let from = 0;
-    let to = entries.length;
-    while (from < to) {
-      const middle = (from + to) >> 1;
-      const order = compareUtf8((entries[middle] as InventoryEntry).path, path);
-      if (order === 0) return entries[middle];
-      if (order < 0) from = middle + 1;
-      else to = middle;
-    }
-    return undefined;
-  };
-}
-
 type Read = (entry: InventoryEntry, maxBytes: number) => Promise<Buffer>;
 type Known = ReturnType<ReturnType<typeof knower>>;
 
@@ -96,13 +79,11 @@ async function readRepositories(
   if (catalog.rpms.length === 0) return [];
   const { readRepositoryFacts } = await import("./repository-facts.ts");
   const { LicenceReader } = await import("./licence.ts");
-  const below = new Map<string, InventoryEntry[]>(catalog.rpms.map((it) => [it.path, []]));
-  for (const it of entries) below.get(/^rpms\/[^/]+\//.exec(it.path)?.[0] ?? "")?.push(it);
   const licences = new LicenceReader();
   const parts: RepositoryPart[] = [];
   for (const repository of catalog.rpms) {
     const { name, path, mode, repomdSignedBy, gpgcheck } = repository;
-    const own = below.get(path) ?? [];
+    const own = entries.below(path);
     const facts = await readRepositoryFacts(repository, own, read);
     if (facts.gap !== undefined) gaps.push(facts.gap);
     const packages = own

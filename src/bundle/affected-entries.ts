@@ -20,16 +20,18 @@ const SHOWN_ENTRIES = 3;
 export function affectedEntries(inventory: Inventory, volume: StreamRange, damages: readonly StreamRange[]): string {
   let next = 0;
   // Both lists are in stream order and each is walked once: there may be 100,000 of either.
-  const inside = streamEntries(inventory).filter((entry) => {
+  const shown: string[] = [];
+  let count = 0;
+  for (const entry of streamEntries(inventory)) {
     const from = frameStart(entry);
     const to = frameEnd(entry);
-    if (to <= volume.position || from >= endOf(volume)) return false;
+    if (to <= volume.position || from >= endOf(volume)) continue;
     while (next < damages.length && endOf(damages[next] as StreamRange) <= from) next++;
-    return next < damages.length && (damages[next] as StreamRange).position < to;
-  });
-  const shown = inside.slice(0, SHOWN_ENTRIES).map((it) => `"${printableName(it.path, 120)}"`);
-  if (inside.length === 0) return "no entries";
-  return `${shown.join(", ")}${inside.length > shown.length ? ` and ${inside.length - shown.length} more` : ""}`;
+    if (next === damages.length || (damages[next] as StreamRange).position >= to) continue;
+    if (++count <= SHOWN_ENTRIES) shown.push(`"${printableName(entry.path, 120)}"`);
+  }
+  if (count === 0) return "no entries";
+  return `${shown.join(", ")}${count > shown.length ? ` and ${count - shown.length} more` : ""}`;
 }
 
 function endOf(it: StreamRange): number {

@@ -4,39 +4,80 @@
  * ignored: the catalog says what entries mean, never what bytes they are. docs/format.md, "Catalog".
  */
 import type { Problem } from "../errors.ts";
-import { catalogFaults } from "./catalog-shape.ts";
+import { catalogFaults, type Fault, lineFaults } from "./catalog-shape.ts";
 import { printableName } from "./entry-paths.ts";
-import type { Catalog, InventoryEntry } from "./inventory-types.ts";
+import type { EntryTable } from "./entry-table.ts";
+import type { Catalog, Provenance } from "./inventory-types.ts";
+import { problem } from "./inventory-values.ts";
+import { type ProvenanceTable, ProvenanceWriter } from "./provenance-table.ts";
 
 const MAX_FAULTS = 20;
+/** What follows `provenance` in the order of problems. */
+const LATER: readonly unknown[] = ["web", "origins"];
 
-/** Returns the problems of a catalog; `problem` makes one from its place and message. */
-export function checkCatalog(
-  value: unknown,
-  entries: readonly Pick<InventoryEntry, "path">[],
-  problem: (where: string, message: string) => Problem,
-): Problem[] {
-  const faults = catalogFaults(value);
-  if (faults.length > 0) {
-    return faults.slice(0, MAX_FAULTS).map(({ at, message }) => {
-      const where = printableName(["catalog", ...at].join("."));
-      return problem(where, `${where}: ${message}`);
-    });
+/** Takes the items of `provenance` as they are read, then the catalog without them. */
+export class CatalogReader {
+  readonly #writer = new ProvenanceWriter();
+  readonly #faults: Fault[] = [];
+  #count = 0;
+
+  /** The next items of the list, whatever they are. */
+  take(items: readonly unknown[]): void {
+    for (const it of items) {
+      const faults = lineFaults(it, this.#count++);
+      if (faults.length === 0) this.#writer.add(it as Provenance);
+      else if (this.#faults.length < MAX_FAULTS) this.#faults.push(...faults);
+    }
   }
-  const it = value as Catalog;
-  const paths = new Set(entries.map((entry) => entry.path));
+
+  /** Returns the problems of a catalog; without any, `provenance` is the table. Yields where the work may pause. */
+  *finish(
+    value: unknown,
+    entries: EntryTable,
+  ): Generator<void, { problems: Problem[]; provenance: ProvenanceTable | undefined }> {
+    const faults = catalogFaults(value);
+    const later = faults.findIndex(({ at }) => LATER.includes(at[0]));
+    faults.splice(later < 0 ? faults.length : later, 0, ...this.#faults);
+    if (faults.length > 0) return { problems: faults.slice(0, MAX_FAULTS).map(problemOf), provenance: undefined };
+    const problems = checkParts(value as Omit<Catalog, "provenance">, entries);
+    const strange = (path: string) => problems.push(lacking("provenance", path));
+    const provenance = yield* this.#writer.finish(entries, strange);
+    for (const { path } of (value as Catalog).origins ?? [])
+      if (!isThere(path, entries)) problems.push(lacking("origins", path));
+    return { problems, provenance };
+  }
+}
+
+function problemOf({ at, message }: Fault): Problem {
+  const where = printableName(["catalog", ...at].join("."));
+  return problem(where, `${where}: ${message}`);
+}
+
+function lacking(kind: string, path: string): Problem {
+  return problem(`catalog.${kind}`, `catalog.${kind}: ${printableName(`no entry "${path}"`)}`);
+}
+
+/** Whether a path is an entry, or a prefix has one below it. */
+function isThere(path: string, entries: EntryTable): boolean {
+  if (!path.endsWith("/")) return entries.has(path);
+  const [first, end] = entries.range(path);
+  return first < end;
+}
+
+/** All but `provenance` and `origins`. */
+function checkParts(it: Omit<Catalog, "provenance">, entries: EntryTable): Problem[] {
   const problems: Problem[] = [];
   const expect = (fine: boolean, kind: string, message: string) => {
     if (!fine) problems.push(problem(`catalog.${kind}`, `catalog.${kind}: ${printableName(message)}`));
   };
   for (const kind of ["isos", "files", "keys"] as const) {
-    for (const { path } of it[kind]) expect(paths.has(path), kind, `no entry "${path}"`);
+    for (const { path } of it[kind]) expect(entries.has(path), kind, `no entry "${path}"`);
   }
   for (const { name, path } of it.isos)
     expect(path === `isos/${name}.iso`, "isos", `"${path}": expected isos/${name}.iso`);
-  expect(it.web === undefined || paths.has("web/index.json"), "web", 'no entry "web/index.json"');
+  expect(it.web === undefined || entries.has("web/index.json"), "web", 'no entry "web/index.json"');
   const hasGit = it.web?.some((one) => one.repositories !== undefined) ?? false;
-  expect(!hasGit || paths.has("web/git.json"), "web", 'no entry "web/git.json"');
+  expect(!hasGit || entries.has("web/git.json"), "web", 'no entry "web/git.json"');
   for (const { name, path } of it.rpms) expect(path === `rpms/${name}/`, "rpms", `"${path}": expected rpms/${name}/`);
   for (const [kind, list] of [
     ["isos", it.isos.map((one) => one.name)],
@@ -46,31 +87,9 @@ export function checkCatalog(
   ] as const) {
     expect(new Set(list).size === list.length, kind, "contains a duplicate");
   }
-  const origins = it.origins ?? [];
-  const folders = foldersOf([...it.rpms, ...it.provenance, ...origins], entries);
   for (const { path, keys } of it.rpms) {
-    expect(folders.has(path), "rpms", `no entry below "${path}"`);
-    for (const key of keys) expect(paths.has(`keys/${key}`), "rpms", `no entry "keys/${key}"`);
-  }
-  for (const [kind, list] of [
-    ["provenance", it.provenance],
-    ["origins", origins],
-  ] as const) {
-    for (const { path } of list) expect(paths.has(path) || folders.has(path), kind, `no entry "${path}"`);
+    expect(isThere(path, entries), "rpms", `no entry below "${path}"`);
+    for (const key of keys) expect(entries.has(`keys/${key}`), "rpms", `no entry "keys/${key}"`);
   }
   return problems;
-}
-
-/** The prefixes in the catalog that have an entry below them. */
-function foldersOf(named: readonly { path: string }[], entries: readonly Pick<InventoryEntry, "path">[]): Set<string> {
-  const wanted = new Set(named.map((it) => it.path).filter((it) => it.endsWith("/")));
-  const found = new Set<string>();
-  if (wanted.size === 0) return found;
-  for (const { path } of entries) {
-    for (let slash = path.lastIndexOf("/"); slash > 0; slash = path.lastIndexOf("/", slash - 1)) {
-      const folder = path.slice(0, slash + 1);
-      if (wanted.has(folder)) found.add(folder);
-    }
-  }
-  return found;
 }

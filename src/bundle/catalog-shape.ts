@@ -11,7 +11,7 @@ import { checkReference, formatReference, isTag, parseReference } from "../oci/r
 import { MAX_TEXT_CHARS } from "./format-limits.ts";
 
 /** Where a value is, and what is wrong with it. */
-interface Fault {
+export interface Fault {
   at: string[];
   message: string;
 }
@@ -129,25 +129,30 @@ const catalog = object({
     }),
   ),
   keys: list(object({ path, fingerprints: list(fingerprint), for: texts })),
-  provenance: list(
-    object({
-      path: pathOrPrefix,
-      kind: oneOf("iso", "rpm", "file", "image", "generated"),
-      source: text,
-      established,
-      signedBy: optional(list(keyid)),
-      integrity: optional(integrity),
-    }),
-  ),
+  provenance: list(() => []),
   web: optional(list(object({ name, answers: count, origins: list(origin), repositories: optional(count) }))),
   origins: optional(list(object({ path: pathOrPrefix, url: text, list: optional(oneOf("mirrorlist", "metalink")) }))),
+});
+
+const line = object({
+  path: pathOrPrefix,
+  kind: oneOf("iso", "rpm", "file", "image", "generated"),
+  source: text,
+  established,
+  signedBy: optional(list(keyid)),
+  integrity: optional(integrity),
 });
 
 function isCanonicalReference(it: string): boolean {
   return checkReference(it) === undefined && formatReference(parseReference(it)) === it;
 }
 
-/** Returns where a catalog is not one, in the order of its keys. */
+/** Returns where an item of `provenance` is not one; `index` is its own. */
+export function lineFaults(value: unknown, index: number): Fault[] {
+  return below("provenance", below(String(index), line(value)));
+}
+
+/** Returns where a catalog is not one, in the order of its keys; the items of `provenance` apart. */
 export function catalogFaults(value: unknown): Fault[] {
   return catalog(value);
 }

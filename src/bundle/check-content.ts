@@ -25,8 +25,9 @@ import { VolumeSet } from "./volumes.ts";
 export function bytesToCheck({ inventory, copies, large }: Contents): number {
   const complete = copies.every((it) => it.length > 0);
   const spare = copies.map((it, index) => (it.length - (complete ? 1 : 0)) * (inventory.volumes[index]?.size ?? 0));
-  const entries = complete ? streamEntries(inventory).map((it) => it.size) : [];
-  return [large.map((it) => it.size), entries, spare].flat().reduce((sum, it) => sum + it, 0);
+  const { entries } = inventory;
+  const carried = complete ? entries.streamOrder.reduce((sum, it) => sum + entries.sizeAt(it), 0) : 0;
+  return [...large.map((it) => it.size), ...spare].reduce((sum, it) => sum + it, carried);
 }
 
 /** Bytes that {@link checkSpare} reports. */
@@ -150,7 +151,7 @@ function disagreement(damages: Damage[]): Problem {
 /** One pass over the whole stream. */
 async function findDamage(
   volumes: VolumeSet,
-  entries: PlacedEntry[],
+  entries: Iterable<PlacedEntry>,
   pool: HashPool,
   progress: (bytes: number) => void,
 ): Promise<Damage[]> {

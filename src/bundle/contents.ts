@@ -11,8 +11,7 @@ import { affectedEntries } from "./affected-entries.ts";
 import type { Attestation } from "./attestations.ts";
 import { type BundleIdentity, checkIdentity } from "./bundle-identity.ts";
 import { printableName } from "./entry-paths.ts";
-import { MAX_INVENTORY_BYTES, MAX_LISTING_BYTES, MAX_NOTE_BYTES, MAX_RECIPES_BYTES } from "./format-limits.ts";
-import { parseInventoryInSteps } from "./inventory.ts";
+import { MAX_LISTING_BYTES, MAX_NOTE_BYTES, MAX_RECIPES_BYTES } from "./format-limits.ts";
 import type { Inventory } from "./inventory-types.ts";
 import { checkListings } from "./listings.ts";
 import type { Media } from "./media.ts";
@@ -33,6 +32,7 @@ import {
   SCAN_NAME,
 } from "./media-names.ts";
 import { checkPieceList, needsPieceList, PieceList, readingFile } from "./piece-list.ts";
+import { digestOfInventory, readInventory } from "./read-inventory.ts";
 import { parseRecipes, type Recipe } from "./recipe-list.ts";
 import { parseScanReport, type ScanReport } from "./scan-report.ts";
 import { parseSums, type SumLine } from "./sums.ts";
@@ -44,6 +44,8 @@ const INTERPRETED = [INVENTORY_NAME, SCAN_NAME, ...ATTESTATION_KINDS.map(attesta
 /** A bundle's parts. */
 export interface Contents {
   inventory: Inventory;
+  /** On one of the media. */
+  inventoryFile: string;
   /** Of its file. */
   inventoryDigest: Digest;
   /** The listed files that explain where it came from, with their digests. */
@@ -77,12 +79,9 @@ interface PieceListFile {
 
 /**
  * Reads the files next to the volumes. Call it only when the signatures over `media.sums` are good, or trust is not
- * required. Every fault is added to `problems`; `contents` is absent when the inventory is unavailable. Its bytes, as
- * signed, are apart from that: they may have 50 MB, and few need them.
+ * required. Every fault is added to `problems`; `contents` is absent when the inventory is unavailable.
  */
-export async function readContents(
-  media: Media,
-): Promise<{ contents?: Contents; inventoryBytes?: Buffer; problems: Problem[] }> {
+export async function readContents(media: Media): Promise<{ contents?: Contents; problems: Problem[] }> {
   const problems: Problem[] = [];
   const note = (error: unknown, path: string) => {
     if (!(error instanceof AirferryError)) throw error;
@@ -99,7 +98,7 @@ export async function readContents(
   }
   problems.push(...checkNames(media, lines));
   let scan: ScanReport | undefined;
-  let inventory: { bytes: Buffer; value: Inventory } | undefined;
+  let inventory: { file: string; digest: Digest; value: Inventory } | undefined;
   const attested = new Map<AttestationKind, Contents["attested"][number] & { bytes: Buffer }>();
   const large: Contents["large"] = [];
   for (const { name, digest } of lines) {
@@ -118,10 +117,15 @@ export async function readContents(
         continue;
       }
       try {
-        const bytes = await readSmall(file, name === INVENTORY_NAME ? MAX_INVENTORY_BYTES : MAX_NOTE_BYTES);
+        if (name === INVENTORY_NAME) {
+          const actual = await digestOfInventory(file);
+          if (actual !== digest) problems.push(mismatch(file, name, digest, actual));
+          else inventory ??= { file, digest, value: await readInventory(file, digest) };
+          continue;
+        }
+        const bytes = await readSmall(file, MAX_NOTE_BYTES);
         const actual = digestOf(bytes);
         if (actual !== digest) problems.push(mismatch(file, name, digest, actual));
-        else if (name === INVENTORY_NAME) inventory ??= { bytes, value: await parseInventoryInSteps(bytes) };
         else if (name === SCAN_NAME) scan ??= parseScanReport(bytes);
         const kind = actual === digest ? attestationKindOf(name) : undefined;
         if (kind !== undefined) attested.set(kind, { name, file, digest, bytes });
@@ -152,14 +156,14 @@ export async function readContents(
   for (const { name, size } of copies.every((it) => it.length > 0) ? programs : []) {
     if (size === undefined) problems.push(missing(name));
   }
-  const inventoryDigest = digestOf(inventory.bytes);
-  const attestations = await readAttested(attested, inventoryDigest, note);
+  const attestations = await readAttested(attested, inventory.digest, note);
   const pieces = await readPieces(media, lines, inventory.value, problems);
   const recipes = await readRecipes(media, lines, inventory.value, problems);
   const documents = lines.filter((it) => it.name === MANIFEST_NAME || it.name === LOCK_NAME);
   const parts = {
     inventory: inventory.value,
-    inventoryDigest,
+    inventoryFile: inventory.file,
+    inventoryDigest: inventory.digest,
     documents,
     attestations,
     attested: [...attested.values()].map(({ name, file, digest }) => ({ name, file, digest })),
@@ -170,7 +174,7 @@ export async function readContents(
     spare: spareIn(media, lines),
   };
   const contents = { ...parts, ...(scan !== undefined && { scan }), ...(pieces !== undefined && { pieces }) };
-  return { contents, inventoryBytes: inventory.bytes, problems };
+  return { contents, problems };
 }
 
 /** Parses carried attestations. They exist before SHA256SUMS, so they are about the inventory. */

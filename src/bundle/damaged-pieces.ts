@@ -30,7 +30,6 @@ export async function narrowDamage(damages: readonly Damage[], contents: Content
   const { inventory, copies, pieces } = contents;
   const wide = damages.filter((it) => it.length > 1);
   if (wide.length === 0) return [...damages];
-  const entries = streamEntries(inventory);
   const volumes = VolumeSet.over(
     copies.map((it) => it[0]),
     inventory,
@@ -40,9 +39,9 @@ export async function narrowDamage(damages: readonly Damage[], contents: Content
   try {
     const found: Damage[] = damages.filter((it) => it.length <= 1);
     for (const damage of wide) {
-      const inside = entries.filter(
-        (it) => frameStart(it) < damage.position + damage.length && frameEnd(it) > damage.position,
-      );
+      const inside: PlacedEntry[] = [];
+      for (const it of streamEntries(inventory))
+        if (frameStart(it) < damage.position + damage.length && frameEnd(it) > damage.position) inside.push(it);
       const narrowed: Damage[] = [];
       const small = inside.filter(
         (it) => !hasPieces(it.size) && isThere(frameStart(it), frameEnd(it) - frameStart(it)),

@@ -3,9 +3,10 @@
  * docs/format.md, "Entry paths".
  */
 import type { Problem } from "../errors.ts";
-import { atOnce } from "../io/pace.ts";
 import { checkPath } from "../io/path-grammar.ts";
 import { printable as printableText } from "../io/printable.ts";
+import { compareUtf8 } from "../io/text.ts";
+import type { EntryTable } from "./entry-table.ts";
 
 /** What is wrong with paths, and which of them differ only by case. */
 interface CheckedPaths {
@@ -17,31 +18,16 @@ const STEP_PATHS = 1000;
 
 /**
  * Checks all paths of a bundle, each by itself and against each other: no duplicates, no path that is a directory of
- * another. Paths that differ only by case are legal and returned in `caseTwins` for a notice; `twins: false` skips the
- * search.
+ * another. Paths that differ only by case are legal and returned in `caseTwins` for a notice.
  */
-export function checkEntryPaths(paths: Iterable<string>, options: { twins?: boolean } = {}): CheckedPaths {
-  return atOnce(checkingEntryPaths(paths, options));
-}
-
-/** The same in steps: yields where the work may pause. */
-export function* checkingEntryPaths(
-  paths: Iterable<string>,
-  options: { twins?: boolean } = {},
-): Generator<void, CheckedPaths> {
+export function checkEntryPaths(paths: Iterable<string>): CheckedPaths {
   const problems: Problem[] = [];
   const caseTwins: [string, string][] = [];
   const seen = new Set<string>();
   const folded = new Map<string, string>();
   const directories = new Set<string>();
-  const refuse = (path: string, fault: string) =>
-    problems.push({
-      code: "ERR_PATH_UNSAFE",
-      path: printableName(path),
-      message: `unsafe entry path "${printableName(path)}": ${fault}`,
-    });
+  const refuse = (path: string, fault: string) => problems.push(unsafe(path, fault));
   for (const path of paths) {
-    if (seen.size % STEP_PATHS === 0) yield;
     const fault = checkPath(path);
     if (fault !== undefined) {
       refuse(path, fault);
@@ -49,20 +35,49 @@ export function* checkingEntryPaths(
     }
     if (seen.has(path)) refuse(path, "it occurs twice");
     seen.add(path);
-    if (options.twins !== false) {
-      const lower = path.toLowerCase();
-      const twin = folded.get(lower);
-      if (twin !== undefined && twin !== path) caseTwins.push([twin, path]);
-      else folded.set(lower, path);
-    }
-    for (let slash = path.lastIndexOf("/"); slash > 0; slash = path.lastIndexOf("/", slash - 1)) {
-      const directory = path.slice(0, slash);
-      if (directories.has(directory)) break;
-      directories.add(directory);
-    }
+    const lower = path.toLowerCase();
+    const twin = folded.get(lower);
+    if (twin !== undefined && twin !== path) caseTwins.push([twin, path]);
+    else folded.set(lower, path);
+    addDirectories(path, directories);
   }
   for (const path of seen) if (directories.has(path)) refuse(path, "another entry uses it as a directory");
   return { problems, caseTwins };
+}
+
+/** The problems that {@link checkEntryPaths} would tell. Yields where the work may pause. */
+export function* checkingTablePaths(table: EntryTable): Generator<void, Problem[]> {
+  const problems: Problem[] = [];
+  const directories = new Set<string>();
+  let before: string | undefined;
+  for (let index = 0; index < table.length; index++) {
+    if (index % STEP_PATHS === 0) yield;
+    const path = table.pathAt(index);
+    const fault = checkPath(path) ?? (path === before ? "it occurs twice" : undefined);
+    if (fault !== undefined) problems.push(unsafe(path, fault));
+    else addDirectories(path, directories);
+    before = path;
+  }
+  const files = [...directories].filter((it) => table.has(it));
+  for (const it of files.sort(compareUtf8)) problems.push(unsafe(it, "another entry uses it as a directory"));
+  return problems;
+}
+
+function unsafe(path: string, fault: string): Problem {
+  return {
+    code: "ERR_PATH_UNSAFE",
+    path: printableName(path),
+    message: `unsafe entry path "${printableName(path)}": ${fault}`,
+  };
+}
+
+/** Adds the directories that a path is in, of which the set has all that those in it are in. */
+function addDirectories(path: string, directories: Set<string>): void {
+  for (let slash = path.lastIndexOf("/"); slash > 0; slash = path.lastIndexOf("/", slash - 1)) {
+    const directory = path.slice(0, slash);
+    if (directories.has(directory)) break;
+    directories.add(directory);
+  }
 }
 
 /** Foreign text for a message about a bundle: on one line, and truncated beyond the length of any name. */

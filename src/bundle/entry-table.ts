@@ -4,7 +4,8 @@
  */
 import { bug } from "../errors.ts";
 import { type Digest, hexOf } from "../io/digest.ts";
-import { DigestIndex, type DigestSlots } from "./digest-index.ts";
+import { DigestIndex, type DigestSlots } from "../io/digest-index.ts";
+import { bufferOf, sharedBytes, sharedNumbers, sharedWords } from "../io/shared-memory.ts";
 import type { InventoryEntry } from "./inventory-types.ts";
 
 const DIGEST_BYTES = 32;
@@ -45,6 +46,7 @@ export class EntryTable implements Iterable<InventoryEntry> {
   readonly #paths: Buffer;
   readonly #digests: Buffer;
   #index: DigestIndex | undefined;
+  #order: Uint32Array | undefined;
 
   private constructor(columns: SharedEntries) {
     this.length = columns.length;
@@ -141,18 +143,73 @@ export class EntryTable implements Iterable<InventoryEntry> {
     return [first, end];
   }
 
-  /** Index of the first entry with a digest; -1 for none. The first call makes an index of 4 to 8 bytes an entry. */
+  /** The entries whose paths start with `prefix`, as objects: for the few. */
+  below(prefix: string): InventoryEntry[] {
+    const [first, end] = this.range(prefix);
+    return Array.from({ length: end - first }, (_, at) => this.at(first + at));
+  }
+
+  /**
+   * Index of an entry with a digest, if there is one that carries its bytes; -1 for none. The first call makes an index
+   * of 8 to 16 bytes an entry.
+   */
   findDigest(digest: Digest): number {
     return this.#digestIndex().find(hexOf(digest));
   }
 
-  /** Index of the first entry with the same digest as that at `index`: the same for all of them. */
-  firstLike(index: number): number {
-    return this.#digestIndex().first(index);
+  /** As {@link findDigest} for the digest of an entry: one index for all that have the same bytes. */
+  sameAs(index: number): number {
+    return this.#digestIndex().of(index);
+  }
+
+  /** Whether the bundle carries the bytes of an entry, at its own place or at that of another entry. */
+  isCarried(index: number): boolean {
+    return this.offsetAt(this.sameAs(index)) !== undefined;
+  }
+
+  /** Indexes of the entries that have a place in the stream, in its order. */
+  get streamOrder(): Uint32Array {
+    if (this.#order === undefined) {
+      const { offsets } = this.#columns;
+      const placed = new Uint32Array(this.length);
+      let count = 0;
+      for (let index = 0; index < this.length; index++) if (offsets[index] !== NONE) placed[count++] = index;
+      this.#order = placed.subarray(0, count).sort((a, b) => (offsets[a] ?? 0) - (offsets[b] ?? 0));
+    }
+    return this.#order;
+  }
+
+  /** The entry at `index`, which has a place in the stream. */
+  placedAt(index: number): InventoryEntry & { offset: number } {
+    const it = this.at(index);
+    return { ...it, offset: it.offset ?? bug(`no place of entry ${index}`) };
   }
 
   *[Symbol.iterator](): Generator<InventoryEntry, void> {
     for (let index = 0; index < this.length; index++) yield this.at(index);
+  }
+
+  *paths(): Generator<string, void> {
+    for (let index = 0; index < this.length; index++) yield this.pathAt(index);
+  }
+
+  /** Bytes of all entries. */
+  get totalBytes(): number {
+    const { sizes } = this.#columns;
+    let sum = 0;
+    for (let index = 0; index < this.length; index++) sum += sizes[index] ?? 0;
+    return sum;
+  }
+
+  /** How many entries say that their bytes come `from` there, and what they have together. */
+  tally(from: InventoryEntry["from"]): { files: number; bytes: number } {
+    const sum = { files: 0, bytes: 0 };
+    for (let index = 0; index < this.length; index++) {
+      if (this.fromAt(index) !== from) continue;
+      sum.files++;
+      sum.bytes += this.sizeAt(index);
+    }
+    return sum;
   }
 
   some(test: (entry: InventoryEntry) => boolean): boolean {
@@ -167,8 +224,13 @@ export class EntryTable implements Iterable<InventoryEntry> {
     return passed;
   }
 
+  /** Those that are carried come first. */
   #digestIndex(): DigestIndex {
-    this.#index ??= DigestIndex.of(this.#columns.digests, this.length);
+    if (this.#index !== undefined) return this.#index;
+    const { digests, offsets } = this.#columns;
+    this.#index = DigestIndex.empty(digests, this.length);
+    for (let row = 0; row < this.length; row++) if (offsets[row] !== NONE) this.#index.insert(row);
+    for (let row = 0; row < this.length; row++) if (offsets[row] === NONE) this.#index.insert(row);
     return this.#index;
   }
 
@@ -199,12 +261,12 @@ export class EntryTable implements Iterable<InventoryEntry> {
 export class EntryTableWriter {
   #length = 0;
   #isSorted = true;
-  #paths = bytesFor(FIRST_PATH_BYTES);
-  #starts = new Uint32Array(new SharedArrayBuffer(4 * FIRST_ENTRIES));
-  #sizes = new Float64Array(new SharedArrayBuffer(8 * FIRST_ENTRIES));
-  #offsets = new Float64Array(new SharedArrayBuffer(8 * FIRST_ENTRIES));
-  #digests = bytesFor(DIGEST_BYTES * FIRST_ENTRIES);
-  #flags = bytesFor(FIRST_ENTRIES);
+  #paths = sharedBytes(FIRST_PATH_BYTES);
+  #starts = sharedWords(FIRST_ENTRIES);
+  #sizes = sharedNumbers(FIRST_ENTRIES);
+  #offsets = sharedNumbers(FIRST_ENTRIES);
+  #digests = sharedBytes(DIGEST_BYTES * FIRST_ENTRIES);
+  #flags = sharedBytes(FIRST_ENTRIES);
 
   /** Entries so far. */
   get length(): number {
@@ -241,14 +303,14 @@ export class EntryTableWriter {
 
   /** For the entry that `#length` counts already. */
   #makeRoom(pathBytes: number): void {
-    if (pathBytes > this.#paths.length) this.#paths = bytesFor(2 * pathBytes, this.#paths);
+    if (pathBytes > this.#paths.length) this.#paths = sharedBytes(2 * pathBytes, this.#paths);
     if (this.#length < this.#starts.length) return;
     const count = 2 * this.#starts.length;
-    this.#starts = filled(new Uint32Array(new SharedArrayBuffer(4 * count)), this.#starts);
-    this.#sizes = filled(new Float64Array(new SharedArrayBuffer(8 * count)), this.#sizes);
-    this.#offsets = filled(new Float64Array(new SharedArrayBuffer(8 * count)), this.#offsets);
-    this.#digests = bytesFor(DIGEST_BYTES * count, this.#digests);
-    this.#flags = bytesFor(count, this.#flags);
+    this.#starts = sharedWords(count, this.#starts);
+    this.#sizes = sharedNumbers(count, this.#sizes);
+    this.#offsets = sharedNumbers(count, this.#offsets);
+    this.#digests = sharedBytes(DIGEST_BYTES * count, this.#digests);
+    this.#flags = sharedBytes(count, this.#flags);
   }
 }
 
@@ -260,20 +322,4 @@ function sorted(table: EntryTable): EntryTable {
   const writer = new EntryTableWriter();
   for (const index of order) writer.add(table.at(index));
   return writer.finish();
-}
-
-/** Shared memory that is all zeros, or starts as another. */
-function bytesFor(size: number, start?: Uint8Array): Buffer<SharedArrayBuffer> {
-  const bytes = Buffer.from(new SharedArrayBuffer(size));
-  if (start !== undefined) bytes.set(start);
-  return bytes;
-}
-
-function filled<T extends Uint32Array | Float64Array>(column: T, start: T): T {
-  column.set(start);
-  return column;
-}
-
-function bufferOf(bytes: Uint8Array<SharedArrayBuffer>): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

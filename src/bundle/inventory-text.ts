@@ -1,43 +1,125 @@
 /**
- * The text of an inventory as a value: canonical JSON, which means that formatting the value gives the same text. In
- * steps, since the text may have a hundred megabytes, of which no more than a part is ever a string.
- * docs/format.md, "Inventory".
+ * The text of an inventory as a value: canonical JSON, which means that formatting the value gives the same text. It is
+ * pushed in pieces, since it may have a hundred megabytes: its two long lists are parsed part by part and handed on, and
+ * only the rest becomes one value. docs/format.md, "Inventory".
  */
 import { isUtf8 } from "node:buffer";
+import { randomUUID } from "node:crypto";
 import { parseJson } from "../io/json.ts";
 
-/**
- * The text before the two long lists, what may follow them, the first of which does, and the end of the text where
- * nothing follows. Within a string the quotes would be escaped, and no item has a list of objects, so matches are
- * unambiguous, whichever member of the catalog comes next.
- */
-const ENTRIES = { before: ',"entries":[', behind: ['],"catalog":'], last: undefined };
-const PROVENANCE = { before: ',"provenance":[', behind: ['}],"', '}]},"'], last: "}]}}" };
-const END_OF_LIST = Buffer.from("]");
-const NEXT_ITEM = ',{"path":"';
-const STEP_BYTES = 512 * 1024;
-const STEP_ITEMS = 1000;
-/** Characters that are compared at once, and what they have at most in bytes. */
-const PIECE_CHARS = 8 * 1024;
-const MAX_CHAR_BYTES = 3;
-
-/** Between the brackets of a list. */
-interface Range {
-  start: number;
-  end: number;
+/** A list that may be long. */
+interface LongList {
+  /** Its place in the value. */
+  at: readonly string[];
+  /** The text before its items. */
+  before: string;
+  /** The texts that may follow them, the first of which does; and the end of the text where nothing follows. */
+  behind: readonly string[];
+  last?: string;
 }
 
 /**
- * Parses the bytes; yields where the work may pause. @throws {Error} for text that is not UTF-8, not JSON, not
- * canonical, too deep, or with half of a surrogate pair
+ * In the order of the text. Within a string the quotes would be escaped, and no item has a list of objects, so matches
+ * are unambiguous, whichever member of the catalog comes next.
  */
-export function* parseCanonical(bytes: Uint8Array): Generator<void, unknown> {
-  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-  if (!isUtf8(text)) throw new Error("not UTF-8");
-  yield;
-  const value = yield* parseInParts(text);
-  if (!(yield* isCanonical(value, text))) throw notCanonical();
-  if (hasLoneSurrogate(text)) throw new Error("a string is not well-formed Unicode");
+const LISTS: readonly LongList[] = [
+  { at: ["entries"], before: ',"entries":[', behind: ['],"catalog":'] },
+  { at: ["catalog", "provenance"], before: ',"provenance":[', behind: ['}],"', '}]},"'], last: "}]}}" },
+];
+const END_OF_LIST = 0x5d;
+const NEXT_ITEM = ',{"path":"';
+/** Shorter lists stay in the value. */
+const STEP_BYTES = 512 * 1024;
+const NOTHING = Buffer.alloc(0);
+
+/** Takes the items of the long lists, in parts: of entries, and of lines of provenance. */
+export type TakeItems = readonly [entries: (items: unknown[]) => void, provenance: (items: unknown[]) => void];
+
+/** Errors are for text that is not UTF-8, not JSON, not canonical, too deep, or has half of a surrogate pair. */
+export class CanonicalReader {
+  readonly #take: TakeItems;
+  /** All of the text but the long lists, each of which has a {@link #marks | mark} for its only item. */
+  readonly #rest: Buffer[] = [];
+  /** By list: nobody can write a text that has it. Undefined: the list is in the rest. */
+  readonly #marks: (string | undefined)[] = [];
+  #isWithin = false;
+  #waiting: Buffer = NOTHING;
+
+  constructor(take: TakeItems) {
+    this.#take = take;
+  }
+
+  /** Copies what it keeps. @throws {Error} */
+  push(bytes: Uint8Array): void {
+    this.#waiting = Buffer.concat([this.#waiting, bytes]);
+    while (this.#advance(false));
+  }
+
+  /** Returns the value; items that were handed on are not in its lists. @throws {Error} */
+  finish(): unknown {
+    while (this.#advance(true));
+    const bytes = Buffer.concat(this.#rest);
+    const value = parsed(bytes, bytes.toString());
+    for (const [index, { at }] of LISTS.entries()) {
+      const items = memberAt(value, at);
+      const mark = this.#marks[index];
+      if (mark === undefined) {
+        if (Array.isArray(items)) this.#take[index]?.(items.splice(0));
+      } else if (!Array.isArray(items) || items.length !== 1 || items.pop() !== mark) throw notCanonical();
+    }
+    return value;
+  }
+
+  /** Takes one step through what is waiting. Returns whether there may be another one. */
+  #advance(isEnd: boolean): boolean {
+    const list = LISTS[this.#marks.length - (this.#isWithin ? 1 : 0)];
+    if (list === undefined) return this.#keep(this.#waiting.length);
+    if (this.#isWithin) return this.#parse(list, isEnd);
+    const found = this.#waiting.indexOf(list.before);
+    if (found < 0) return this.#keep(this.#waiting.length - (isEnd ? 0 : list.before.length - 1));
+    const start = found + list.before.length;
+    if (!isEnd && this.#waiting.length < start + STEP_BYTES) return false;
+    const end = endOf(list, this.#waiting, start, isEnd);
+    const isShort = this.#waiting[start] === END_OF_LIST || (end === undefined ? isEnd : end < start + STEP_BYTES);
+    this.#keep(start);
+    this.#marks.push(isShort ? undefined : randomUUID());
+    this.#isWithin = !isShort;
+    if (!isShort) this.#rest.push(Buffer.from(JSON.stringify(this.#marks.at(-1))));
+    return true;
+  }
+
+  /** Parses the next items of a long list. */
+  #parse(list: LongList, isEnd: boolean): boolean {
+    const end = endOf(list, this.#waiting, 0, isEnd);
+    const next = this.#waiting.indexOf(NEXT_ITEM, STEP_BYTES);
+    const isLast = end !== undefined && (next < 0 || next > end);
+    if (!isLast && next < 0) {
+      if (isEnd) throw notCanonical();
+      return false;
+    }
+    const bytes = this.#waiting.subarray(0, isLast ? end : next);
+    const items = parsed(bytes, `[${bytes.toString()}]`);
+    this.#take[this.#marks.length - 1]?.(items as unknown[]);
+    this.#waiting = this.#waiting.subarray(isLast ? end : next + 1);
+    if (isLast) this.#isWithin = false;
+    return true;
+  }
+
+  /** Moves so many bytes to the rest. */
+  #keep(length: number): boolean {
+    if (length <= 0) return false;
+    this.#rest.push(this.#waiting.subarray(0, length));
+    this.#waiting = this.#waiting.subarray(length);
+    return false;
+  }
+}
+
+/** @param text of the bytes, or in brackets */
+function parsed(bytes: Buffer, text: string): unknown {
+  if (!isUtf8(bytes)) throw new Error("not UTF-8");
+  const value = parseJson(text);
+  if (JSON.stringify(value) !== text) throw notCanonical();
+  if (hasLoneSurrogate(bytes)) throw new Error("a string is not well-formed Unicode");
   return value;
 }
 
@@ -55,106 +137,19 @@ function notCanonical(): Error {
   return new Error("not canonical JSON");
 }
 
-/** Parses the long lists a part at a time. If they are cut wrongly, the text is not canonical, which is detected. */
-function* parseInParts(text: Buffer): Generator<void, unknown> {
-  const entries = rangeOf(text, ENTRIES, 0);
-  const lines = rangeOf(text, PROVENANCE, entries?.end ?? 0);
-  const ranges = [entries, lines].filter((it) => it !== undefined && it.end - it.start >= STEP_BYTES);
-  let rest = "";
-  let from = 0;
-  for (const it of ranges) {
-    rest += text.toString("utf8", from, it?.start);
-    from = it?.end ?? from;
-  }
-  const value = parseJson(rest + text.toString("utf8", from));
-  for (const it of ranges) {
-    const list = it === entries ? memberOf(value, "entries") : memberOf(memberOf(value, "catalog"), "provenance");
-    if (it === undefined || !Array.isArray(list)) throw notCanonical();
-    yield* readItems(text, it, list);
-  }
-  return value;
+function memberAt(value: unknown, [key, ...below]: readonly string[]): unknown {
+  if (key === undefined) return value;
+  const isObject = typeof value === "object" && value !== null;
+  return isObject ? memberAt(Object.entries(value).find(([it]) => it === key)?.[1], below) : undefined;
 }
 
-function memberOf(value: unknown, key: string): unknown {
-  return typeof value === "object" && value !== null
-    ? Object.entries(value).find(([it]) => it === key)?.[1]
-    : undefined;
-}
-
-/** Undefined where it is not found. */
-function rangeOf(
-  text: Buffer,
-  { before, behind, last }: typeof ENTRIES | typeof PROVENANCE,
-  from: number,
-): Range | undefined {
-  const found = text.indexOf(before, from);
-  const start = found + before.length;
-  if (found < 0 || text.subarray(start, start + 1).equals(END_OF_LIST)) return undefined;
+/** Where the items of a list end; undefined if that is not in the text. */
+function endOf({ behind, last }: LongList, text: Buffer, from: number, isEnd: boolean): number | undefined {
   const ends = behind.flatMap((it) => {
-    const at = text.indexOf(it, start);
+    const at = text.indexOf(it, from);
     return at < 0 ? [] : [at + it.indexOf("]")];
   });
-  if (last !== undefined && text.subarray(-last.length).equals(Buffer.from(last)))
+  if (isEnd && last !== undefined && text.subarray(-last.length).equals(Buffer.from(last)))
     ends.push(text.length - last.length + last.indexOf("]"));
-  return ends.length === 0 ? undefined : { start, end: Math.min(...ends) };
-}
-
-function* readItems(text: Buffer, { start, end }: Range, into: unknown[]): Generator<void, void> {
-  for (let at = start; at < end; ) {
-    const next = text.indexOf(NEXT_ITEM, at + STEP_BYTES);
-    const to = next < 0 || next > end ? end : next;
-    for (const it of parseJson(`[${text.toString("utf8", at, to)}]`) as unknown[]) into.push(it);
-    at = to + 1;
-    yield;
-  }
-}
-
-/** Returns whether `JSON.stringify(value)` is `text`, without creating that text again. */
-function* isCanonical(value: unknown, text: Buffer): Generator<void, boolean> {
-  const encoder = new TextEncoder();
-  const memory = new Uint8Array(MAX_CHAR_BYTES * PIECE_CHARS);
-  let at = 0;
-  let waiting = "";
-  const takes = () => {
-    for (let rest = waiting; rest !== ""; ) {
-      const { read, written } = encoder.encodeInto(rest, memory);
-      if (text.compare(memory, 0, written, at, Math.min(at + written, text.length)) !== 0) return false;
-      at += written;
-      rest = rest.slice(read);
-    }
-    waiting = "";
-    return true;
-  };
-  let count = 0;
-  for (const part of partsOf(value, LEVELS)) {
-    waiting += part;
-    if (waiting.length >= PIECE_CHARS && !takes()) return false;
-    if (++count % STEP_ITEMS === 0) yield;
-  }
-  return takes() && at === text.length;
-}
-
-/** The long lists are members of the inventory, and of its catalog. */
-const LEVELS = 2;
-
-/** The text of a value in parts: objects are taken apart for some levels, and lists that are their members. */
-function* partsOf(value: unknown, levels: number): Generator<string> {
-  if (typeof value !== "object" || value === null) yield JSON.stringify(value);
-  else if (Array.isArray(value)) {
-    let before = "[";
-    for (const it of value) {
-      yield before + JSON.stringify(it);
-      before = ",";
-    }
-    yield before === "[" ? "[]" : "]";
-  } else if (levels === 0) yield JSON.stringify(value);
-  else {
-    let before = "{";
-    for (const [key, member] of Object.entries(value)) {
-      yield `${before}${JSON.stringify(key)}:`;
-      yield* partsOf(member, levels - 1);
-      before = ",";
-    }
-    yield before === "{" ? "{}" : "}";
-  }
+  return ends.length === 0 ? undefined : Math.min(...ends);
 }

@@ -4,6 +4,7 @@
  */
 import type { Digest } from "../io/digest.ts";
 import type { Established, Kind } from "../io/types.ts";
+import type { EntryTable } from "./entry-table.ts";
 
 /** The hint for ERR_BUNDLE_VERSION. */
 export const NEWER_AIRFERRY = "a newer airferry packed it: bring that version in, and use it here too";
@@ -50,6 +51,9 @@ export interface Provenance {
   /** SRI that upstream published or the manifest gave, unless it is the entry's SHA-256. */
   integrity?: string;
 }
+
+/** A table (provenance-table.ts), unless it was made here. */
+export type ProvenanceLines = Iterable<Provenance> & { readonly length: number };
 
 export interface CatalogIso {
   name: string;
@@ -146,14 +150,14 @@ export interface Catalog {
   rpms: CatalogRpm[];
   images: CatalogImage[];
   keys: CatalogKey[];
-  provenance: Provenance[];
+  provenance: ProvenanceLines;
   /** Absent if there are none. */
   web?: CatalogWeb[];
   /** Absent when `provenance` says it all. */
   origins?: CatalogOrigin[];
 }
 
-/** An inventory to be written: of its longest list the lines may be made while they are written. */
+/** An inventory to be written: the lines of provenance may be made while they are written. */
 export interface WrittenInventory extends Omit<Inventory, "catalog"> {
   catalog: WrittenCatalog;
 }
@@ -195,7 +199,7 @@ export interface Inventory {
   volumeSize: number;
   volumes: InventoryVolume[];
   /** Sorted by path, by UTF-8 bytes. */
-  entries: InventoryEntry[];
+  entries: EntryTable;
   catalog: Catalog;
   /** The manifest's `builder:`, carried unchanged. */
   builder?: unknown;

@@ -5,18 +5,19 @@
 
 import { checkBuilderPaths } from "../builder/builder-paths.ts";
 import { AirferryError, type Problem } from "../errors.ts";
-import { type Digest, EMPTY_DIGEST, hexOf, parseHex } from "../io/digest.ts";
-import { atOnce, inTurns, Pace } from "../io/pace.ts";
+import { type Digest, hexOf, parseHex } from "../io/digest.ts";
+import { atOnce, Pace } from "../io/pace.ts";
 import { isStreamName } from "../io/path-grammar.ts";
 import { compareUtf8 } from "../io/text.ts";
 import { isUtcTime } from "../io/utc-time.ts";
 import { isSerial } from "./bundle-identity.ts";
-import { checkCatalog } from "./catalog-check.ts";
-import { checkingEntryPaths, printableName } from "./entry-paths.ts";
+import { CatalogReader } from "./catalog-check.ts";
+import { type EntryInFile, EntryReader } from "./entry-check.ts";
+import { printableName } from "./entry-paths.ts";
+import { EntryTable } from "./entry-table.ts";
 import {
   MAX_AUDIENCE,
   MAX_BASES,
-  MAX_ENTRIES,
   MAX_FREE_BYTES,
   MAX_REQUIRES,
   MAX_SERIAL,
@@ -25,7 +26,7 @@ import {
   MIN_VOLUME_BYTES,
   VOLUME_UNIT_BYTES,
 } from "./format-limits.ts";
-import { parseCanonical } from "./inventory-text.ts";
+import { CanonicalReader } from "./inventory-text.ts";
 import {
   INVENTORY_MEDIA_TYPE,
   type Inventory,
@@ -36,19 +37,18 @@ import {
   type ReleaseName,
   type WrittenInventory,
 } from "./inventory-types.ts";
+import { hasExactly, isCount, isHex256, isRecord, MAX_PROBLEMS, problem } from "./inventory-values.ts";
 import { INVENTORY_NAME } from "./media-names.ts";
+import type { PlacedEntry } from "./steps.ts";
 import { END_BYTES, headerSize, paddedSize } from "./tar-layout.ts";
 import { volumeName, volumeSizes } from "./volume-layout.ts";
 
-const MAX_PROBLEMS = 50;
 /** Entries checked before the work may pause. */
 const STEP_ENTRIES = 1000;
-
-const EMPTY_SHA256 = hexOf(EMPTY_DIGEST);
+/** Bytes parsed before the work may pause. */
+const STEP_BYTES = 1024 * 1024;
 /** A name in `requires`. */
 const REQUIRED = /^[a-z0-9][a-z0-9.-]{0,63}$/;
-/** Values of `from`. */
-const PLACES: readonly unknown[] = ["store", "bundle", "recipe"];
 
 const KEYS: (keyof Inventory)[] = [
   "mediaType",
@@ -73,16 +73,19 @@ const KEYS: (keyof Inventory)[] = [
 ];
 const OPTIONAL = new Set(["notAfter", "audience", "previous", "bases", "builder"]);
 
+/** An inventory whose entries come in any order. */
+type FormattedInventory = Omit<WrittenInventory, "entries"> & { entries: Iterable<InventoryEntry> };
+
 /**
  * Formats an inventory as canonical JSON without a newline: keys in the order of the specification, entries sorted by
  * path, undefined values omitted.
  */
-export function formatInventory(inventory: WrittenInventory): Buffer {
+export function formatInventory(inventory: FormattedInventory): Buffer {
   return Buffer.from([...inventoryPieces(inventory)].join(""));
 }
 
 /** The same in pieces of text: of 64,000 files it has 50 MB. */
-export function* inventoryPieces(inventory: WrittenInventory): Generator<string> {
+export function* inventoryPieces(inventory: FormattedInventory): Generator<string> {
   let waiting = "";
   for (const part of partsOf(inventory)) {
     waiting += part;
@@ -95,7 +98,7 @@ export function* inventoryPieces(inventory: WrittenInventory): Generator<string>
 
 const PIECE_CHARS = 8 * 1024;
 
-function* partsOf(inventory: WrittenInventory): Generator<string> {
+function* partsOf(inventory: FormattedInventory): Generator<string> {
   const { previous, bases, lock, entries, volumes, catalog } = inventory;
   const ordered = Object.fromEntries(KEYS.map((key) => [key, inventory[key]]));
   const inFile: Partial<Record<keyof Inventory, unknown>> = {
@@ -111,10 +114,7 @@ function* partsOf(inventory: WrittenInventory): Generator<string> {
     yield `${before}"${key}":`;
     before = ",";
     if (key === "entries")
-      yield* listOf(
-        entries.toSorted((a, b) => compareUtf8(a.path, b.path)),
-        entryInFile,
-      );
+      yield* listOf(entries instanceof EntryTable ? entries : EntryTable.from(entries), entryInFile);
     else if (key === "catalog") {
       let beforeList = "{";
       for (const [name, list] of Object.entries(catalog)) {
@@ -147,38 +147,32 @@ function entryInFile({ path, size, mode, digest, offset, from }: InventoryEntry)
   return offset !== undefined ? { ...entry, offset } : from !== undefined ? { ...entry, from } : entry;
 }
 
-/** An inventory as in its file: digests are bare hex there. */
+/** An inventory as in its file, without its long lists: digests are bare hex there. */
 interface InventoryFile extends Omit<Inventory, "previous" | "bases" | "lock" | "volumes" | "entries"> {
   previous?: ReleaseInFile;
   bases?: ReleaseInFile[];
   lock: string;
   volumes: VolumeInFile[];
-  entries: EntryInFile[];
 }
 type ReleaseInFile = Omit<ReleaseName, "digest"> & { sha256: string };
 type VolumeInFile = Omit<InventoryVolume, "digest"> & { sha256: string };
-type EntryInFile = Omit<InventoryEntry, "digest"> & { sha256: string };
 
 /** Converts a checked file to an inventory. */
-function* fromFile({ previous, bases, lock, volumes, entries, ...rest }: InventoryFile): Generator<void, Inventory> {
+function fromFile(
+  { previous, bases, lock, volumes, catalog, ...rest }: InventoryFile,
+  entries: EntryTable,
+  provenance: Inventory["catalog"]["provenance"],
+): Inventory {
   const digestIn = (hex: string) => parseHex(hex) as Digest;
   const releaseIn = ({ epoch, serial, sha256 }: ReleaseInFile) => ({ epoch, serial, digest: digestIn(sha256) });
-  const read: InventoryEntry[] = [];
-  // Taken from its end: of 200,000 there need not be both forms.
-  entries.reverse();
-  for (let it = entries.pop(); it !== undefined; it = entries.pop()) {
-    if (read.length % STEP_ENTRIES === 0) yield;
-    const { path, size, mode, sha256, offset, from } = it;
-    const entry = { path, size, mode, digest: digestIn(sha256) };
-    read.push(offset !== undefined ? { ...entry, offset } : from !== undefined ? { ...entry, from } : entry);
-  }
   return {
     ...rest,
     ...(previous && { previous: releaseIn(previous) }),
     ...(bases && { bases: bases.map(releaseIn) }),
     lock: digestIn(lock),
     volumes: volumes.map(({ name, size, sha256 }) => ({ name, size, digest: digestIn(sha256) })),
-    entries: read,
+    entries,
+    catalog: { ...catalog, provenance },
   };
 }
 
@@ -187,63 +181,96 @@ function* fromFile({ previous, bases, lock, volumes, entries, ...rest }: Invento
  * bundle does not have.
  */
 export function placesOf(
-  entries: readonly Pick<InventoryEntry, "digest" | "offset">[],
+  entries: EntryTable,
 ): (entry: Pick<InventoryEntry, "digest" | "offset">) => number | undefined {
-  const carried = new Map<Digest, number>();
-  if (entries.some((it) => it.offset === undefined))
-    for (const { digest, offset } of entries) if (offset !== undefined) carried.set(digest, offset);
-  return ({ digest, offset }) => offset ?? carried.get(digest);
+  return ({ digest, offset }) => {
+    if (offset !== undefined) return offset;
+    const index = entries.findDigest(digest);
+    return index < 0 ? undefined : entries.offsetAt(index);
+  };
 }
 
 /** Entries whose bytes are in the tar stream, in the order of the stream. */
-export function streamEntries<E extends { offset?: number }>(inventory: {
-  entries: readonly E[];
-}): (E & { offset: number })[] {
-  return inventory.entries
-    .filter((it): it is E & { offset: number } => it.offset !== undefined)
-    .sort((a, b) => a.offset - b.offset);
+export function* streamEntries({ entries }: Pick<Inventory, "entries">): Generator<PlacedEntry, void> {
+  for (const index of entries.streamOrder) yield entries.placedAt(index);
 }
 
 /**
- * Parses an inventory whose digest is in a signed SHA256SUMS. A large one takes seconds: {@link parseInventoryInSteps}.
+ * Parses an inventory whose digest is in a signed SHA256SUMS. A large one takes seconds: read-inventory.ts.
  * @throws {AirferryError} ERR_BUNDLE_VERSION for another format version; ERR_PATH_UNSAFE, ERR_BUNDLE_INVALID with
  *   `problems`
  */
-export function parseInventory(bytes: Buffer): Inventory {
+export function parseInventory(bytes: Uint8Array): Inventory {
   return atOnce(parsing(bytes));
 }
 
-/** The same with pauses, so that signals are handled. @throws {AirferryError} as {@link parseInventory} */
-export async function parseInventoryInSteps(bytes: Buffer): Promise<Inventory> {
-  return inTurns(parsing(bytes), new Pace((fault) => invalid([problem("", fault)])));
+/** The time that reading an inventory may take. */
+export function inventoryPace(): Pace {
+  return new Pace((fault) => invalid([problem("", fault)]));
 }
 
-function* parsing(bytes: Buffer): Generator<void, Inventory> {
-  let value: unknown;
+function* parsing(bytes: Uint8Array): Generator<void, Inventory> {
+  const reader = new InventoryReader();
+  for (let at = 0; at < bytes.length; at += STEP_BYTES) {
+    reader.push(bytes.subarray(at, at + STEP_BYTES));
+    yield;
+  }
+  return yield* reader.finish();
+}
+
+/** Parses an inventory as it comes. Both methods throw as {@link parseInventory}. */
+export class InventoryReader {
+  readonly #entries = new EntryReader();
+  readonly #catalog = new CatalogReader();
+  readonly #text = new CanonicalReader([(items) => this.#entries.take(items), (items) => this.#catalog.take(items)]);
+
+  /** The next bytes, which are copied. */
+  push(bytes: Uint8Array): void {
+    readable(() => this.#text.push(bytes));
+  }
+
+  /** After all bytes: the inventory. Yields where the work may pause. */
+  *finish(): Generator<void, Inventory> {
+    const read = readable(() => this.#text.finish());
+    const value = read;
+    if (!isRecord(value)) throw invalid([problem("", "expected an object")]);
+    checkVersion(value.mediaType);
+    checkRequires(value.requires);
+    const problems = checkValues(value);
+    if (!Array.isArray(value.entries) || !Array.isArray(value.volumes))
+      throw invalid([...problems, problem("entries", "entries and volumes: expected lists")]);
+    const entries = yield* this.#entries.finish();
+    problems.push(...entries.problems);
+    if (problems.length > 0) throw invalid(problems);
+    const { table } = entries;
+    const isBuilt = table.some((it) => it.from === "recipe");
+    if (isBuilt !== (value.requires as unknown[]).includes(REQUIRES_RECIPES))
+      problems.push(problem("requires", "requires: recipes: not as the entries"));
+    problems.push(...(yield* checkLayout(table, value)));
+    const catalog = yield* this.#catalog.finish(value.catalog, table);
+    problems.push(...catalog.problems);
+    if (problems.length > 0 || catalog.provenance === undefined) throw invalid(problems);
+    return fromFile(read as InventoryFile, table, catalog.provenance);
+  }
+}
+
+/** Turns faults of the text into a refusal. */
+function readable<T>(work: () => T): T {
   try {
-    value = yield* parseCanonical(bytes);
+    return work();
   } catch (cause) {
     throw invalid([problem("", `${(cause as Error).message.slice(0, 200)}`)], cause);
   }
-  const members = value;
-  if (!isRecord(members)) throw invalid([problem("", "expected an object")]);
-  const { mediaType } = members;
-  if (mediaType !== INVENTORY_MEDIA_TYPE) {
-    throw new AirferryError(
-      "ERR_BUNDLE_VERSION",
-      `cannot read "${INVENTORY_NAME}": unknown format: expected ${INVENTORY_MEDIA_TYPE}, got ${printableName(String(mediaType), 100)}`,
-      {
-        path: INVENTORY_NAME,
-        expected: INVENTORY_MEDIA_TYPE,
-        actual: printableName(String(mediaType), 100),
-        hint: NEWER_AIRFERRY,
-      },
-    );
-  }
-  checkRequires(members.requires);
-  const problems = yield* checkInventory(members);
-  if (problems.length > 0) throw invalid(problems);
-  return yield* fromFile(value as InventoryFile);
+}
+
+function checkVersion(mediaType: unknown): void {
+  if (mediaType === INVENTORY_MEDIA_TYPE) return;
+  const actual = printableName(String(mediaType), 100);
+  throw new AirferryError(
+    "ERR_BUNDLE_VERSION",
+    `cannot read "${INVENTORY_NAME}": unknown format: expected ${INVENTORY_MEDIA_TYPE}, got ${actual}`,
+    { path: INVENTORY_NAME, expected: INVENTORY_MEDIA_TYPE, actual, hint: NEWER_AIRFERRY },
+  );
 }
 
 function invalid(problems: Problem[], cause?: unknown): AirferryError {
@@ -256,20 +283,6 @@ function invalid(problems: Problem[], cause?: unknown): AirferryError {
   );
 }
 
-function problem(where: string, message: string): Problem {
-  return { code: "ERR_BUNDLE_INVALID", path: where === "" ? INVENTORY_NAME : `${INVENTORY_NAME} ${where}`, message };
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-function isCount(value: unknown, max = Number.MAX_SAFE_INTEGER): value is number {
-  return (
-    typeof value === "number" && Number.isSafeInteger(value) && value >= 0 && value <= max && !Object.is(value, -0)
-  );
-}
-
 /** Names of sites: the same grammar as for streams; no name twice. */
 function isAudience(value: unknown): boolean {
   if (!Array.isArray(value) || value.length === 0 || value.length > MAX_AUDIENCE) return false;
@@ -277,12 +290,8 @@ function isAudience(value: unknown): boolean {
   return value.every((it, at) => isName(it) && (at === 0 || compareUtf8(value[at - 1], it) < 0));
 }
 
-function isHex256(value: unknown): value is string {
-  return typeof value === "string" && parseHex(value) !== undefined;
-}
-
-/** Every problem of a parsed value, cheapest and most basic first; later checks run only when the earlier ones pass. */
-function* checkInventory(value: Record<string, unknown>): Generator<void, Problem[]> {
+/** Problems of the single values, which are told before those of the lists. */
+function checkValues(value: Record<string, unknown>): Problem[] {
   const problems: Problem[] = [];
   const expect = (fine: boolean, where: string, message: string) => {
     if (!fine) problems.push(problem(where, `${where}: ${message}`));
@@ -305,10 +314,7 @@ function* checkInventory(value: Record<string, unknown>): Generator<void, Proble
     "tool",
     "expected a short text",
   );
-  if (!Array.isArray(value.entries) || !Array.isArray(value.volumes)) {
-    problems.push(problem("entries", "entries and volumes: expected lists"));
-    return problems;
-  }
+  if (!Array.isArray(value.entries) || !Array.isArray(value.volumes)) return problems;
   expect(value.builder === undefined || isRecord(value.builder), "builder", "expected an object");
   expect(isRecord(value.ext), "ext", "expected an object");
   for (const key of ["builder", "ext"]) {
@@ -319,17 +325,6 @@ function* checkInventory(value: Record<string, unknown>): Generator<void, Proble
     const where = ["builder", ...at].join(".");
     problems.push({ code: "ERR_PATH_UNSAFE", path: `${INVENTORY_NAME} ${where}`, message: `${where}: ${fault}` });
   }
-  problems.push(...(yield* checkEntries(value.entries)));
-  if (problems.length > 0) return problems;
-  const entries = value.entries as EntryInFile[];
-  const isBuilt = entries.some((it) => it.from === "recipe");
-  expect(
-    isBuilt === (value.requires as unknown[]).includes(REQUIRES_RECIPES),
-    "requires",
-    "recipes: not as the entries",
-  );
-  problems.push(...(yield* checkLayout(entries, value)));
-  problems.push(...checkCatalog(value.catalog, entries, problem));
   return problems;
 }
 
@@ -369,85 +364,13 @@ function areBases(value: unknown): boolean {
   });
 }
 
-function hasExactly(value: Record<string, unknown>, keys: string[]): boolean {
-  const own = Object.keys(value);
-  return own.length === keys.length && keys.every((it) => own.includes(it));
-}
-
-function* checkEntries(entries: unknown[]): Generator<void, Problem[]> {
-  const problems: Problem[] = [];
-  if (entries.length > MAX_ENTRIES)
-    return [problem("entries", `entries: at most ${MAX_ENTRIES}, got ${entries.length}`)];
-  const sizes = new Map<string, number>();
-  let before: string | undefined;
-  for (const [index, it] of entries.entries()) {
-    if (index % STEP_ENTRIES === 0) yield;
-    const where = `entries[${index}]`;
-    const fault = entryFault(it);
-    if (fault !== undefined) {
-      problems.push(problem(where, `${where}: ${fault}`));
-      if (problems.length >= MAX_PROBLEMS) break;
-      continue;
-    }
-    const { path, size, sha256 } = it as EntryInFile;
-    // checkingEntryPaths reports equal paths.
-    if (before !== undefined && compareUtf8(before, path) > 0) {
-      problems.push(problem(where, `${where}: not sorted by path: "${printableName(path)}"`));
-    }
-    before = path;
-    const known = sizes.get(sha256);
-    if (known !== undefined && known !== size) {
-      problems.push(problem(where, `${where}: two sizes for one digest: ${known} and ${size}`));
-    }
-    sizes.set(sha256, size);
-  }
-  if (problems.length === 0) problems.push(...checkUncarried(entries as EntryInFile[]));
-  if (problems.length > 0) return problems;
-  const checked = yield* checkingEntryPaths(pathsOf(entries as EntryInFile[]), { twins: false });
-  return checked.problems.slice(0, MAX_PROBLEMS);
-}
-
-/** What is not carried says rightly where its bytes are, and all that have them say the same. */
-function checkUncarried(entries: readonly EntryInFile[]): Problem[] {
-  if (entries.every((it) => it.from === undefined)) return [];
-  const carried = new Set(entries.filter((it) => it.from === undefined).map((it) => it.sha256));
-  const built = new Set(entries.filter((it) => it.from === "recipe").map((it) => it.sha256));
-  const faultOf = ({ from, sha256 }: EntryInFile): string | undefined => {
-    if (from === undefined || carried.has(sha256) === (from === "bundle"))
-      return from === "store" && built.has(sha256) ? "another entry builds its bytes" : undefined;
-    return from === "bundle" ? "no entry carries its bytes" : "another entry carries its bytes";
-  };
-  const wrong = entries.findIndex((it) => faultOf(it) !== undefined);
-  if (wrong < 0) return [];
-  return [problem(`entries[${wrong}]`, `entries[${wrong}]: from: ${faultOf(entries[wrong] as EntryInFile)}`)];
-}
-
-function* pathsOf(entries: EntryInFile[]): Generator<string> {
-  for (const it of entries) yield it.path;
-}
-
-function entryFault(it: unknown): string | undefined {
-  if (!isRecord(it)) return "expected an object";
-  const place = "from" in it ? "from" : "offset";
-  if (!hasExactly(it, ["path", "size", "mode", "sha256", place])) {
-    return "expected exactly path, size, mode, sha256 and either offset or from";
-  }
-  if (typeof it.path !== "string") return "path: expected text";
-  if (!isCount(it.size)) return "size: expected bytes";
-  if (it.mode !== "0644" && it.mode !== "0755") return "mode: expected 0644 or 0755";
-  if (!isHex256(it.sha256)) return "sha256: expected 64 lower-case hex digits";
-  if ((it.size === 0) !== (it.sha256 === EMPTY_SHA256)) return "sha256: no bytes have this digest and this size";
-  if (place === "from" ? !PLACES.includes(it.from) : !isCount(it.offset)) return `${place}: not valid`;
-  return undefined;
-}
-
 /** Recomputes every offset and volume: any difference means an overlap, a gap or a wrong offset. */
-function* checkLayout(entries: EntryInFile[], value: Record<string, unknown>): Generator<void, Problem[]> {
+function* checkLayout(entries: EntryTable, value: Record<string, unknown>): Generator<void, Problem[]> {
   const { streamSize, volumeSize } = value;
-  const placed = streamEntries({ entries });
   let position = 0;
-  for (const [index, { path, size, offset }] of placed.entries()) {
-    if (index % STEP_ENTRIES === 0) yield;
+  let count = 0;
+  for (const { path, size, offset } of streamEntries({ entries })) {
+    if (count++ % STEP_ENTRIES === 0) yield;
     const expected = position + headerSize(path);
     if (offset !== expected) {
       const at = `"${printableName(path)}"`;

@@ -7,33 +7,32 @@ import type { Problem } from "../errors.ts";
 import { type Digest, hexOf, RunningDigest } from "../io/digest.ts";
 import { inTurns, Pace } from "../io/pace.ts";
 import { writePieces } from "../io/write-pieces.ts";
-import type { InventoryEntry } from "./inventory-types.ts";
+import type { EntryTable } from "./entry-table.ts";
 import { COPIES_NAME, ENTRIES_NAME, INVENTORY_NAME, LOCK_NAME } from "./media-names.ts";
 import type { SumLine } from "./sums.ts";
 
 const STEP_LINES = 1000;
 
 /** The lines of ENTRIES.sha256, as `sha256sum -c` takes them. `entries` are sorted by path. */
-function* entryLines(entries: readonly InventoryEntry[]): Generator<string> {
+function* entryLines(entries: EntryTable): Generator<string> {
   for (const { digest, path } of entries) yield `${hexOf(digest)}  ${path}\n`;
 }
 
 /** The lines of COPIES.txt: mode, path that is carried, path that has the same bytes; tabs between. */
-function* copyLines(entries: readonly InventoryEntry[]): Generator<string> {
+function* copyLines(entries: EntryTable): Generator<string> {
   if (!hasCopies(entries)) return;
-  const carried = new Map<Digest, string>();
-  for (const { offset, digest, path } of entries)
-    if (offset !== undefined && !carried.has(digest)) carried.set(digest, path);
-  for (const { from, digest, path, mode } of entries)
-    if (from === "bundle") yield `${mode}\t${carried.get(digest)}\t${path}\n`;
+  for (let index = 0; index < entries.length; index++) {
+    if (entries.fromAt(index) !== "bundle") continue;
+    yield `${entries.modeAt(index)}\t${entries.pathAt(entries.sameAs(index))}\t${entries.pathAt(index)}\n`;
+  }
 }
 
-function hasCopies(entries: readonly InventoryEntry[]): boolean {
-  return entries.some((it) => it.from === "bundle");
+function hasCopies(entries: EntryTable): boolean {
+  return entries.tally("bundle").files > 0;
 }
 
 /** Writes the lists into a bundle's folder; returns their lines of SHA256SUMS. `entries` are sorted by path. */
-export async function writeListings(dir: string, entries: readonly InventoryEntry[]): Promise<SumLine[]> {
+export async function writeListings(dir: string, entries: EntryTable): Promise<SumLine[]> {
   const written = [{ name: ENTRIES_NAME, digest: await writePieces(`${dir}/${ENTRIES_NAME}`, entryLines(entries)) }];
   if (!hasCopies(entries)) return written;
   return [...written, { name: COPIES_NAME, digest: await writePieces(`${dir}/${COPIES_NAME}`, copyLines(entries)) }];
@@ -41,7 +40,7 @@ export async function writeListings(dir: string, entries: readonly InventoryEntr
 
 /** Compares the signed digests of the lists, and of the lock, with what the inventory says. */
 export async function checkListings(
-  { entries, lock }: { entries: readonly InventoryEntry[]; lock: Digest },
+  { entries, lock }: { entries: EntryTable; lock: Digest },
   lines: readonly SumLine[],
 ): Promise<Problem[]> {
   const signed = new Map(lines.map((it) => [it.name, it.digest]));

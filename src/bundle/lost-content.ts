@@ -24,7 +24,7 @@ interface LostContent {
  */
 export async function lostContent(contents: Contents, bad: Iterable<number>, pool: HashPool): Promise<LostContent[]> {
   const { inventory, copies } = contents;
-  const entries = streamEntries(inventory);
+  const entries = [...streamEntries(inventory)];
   const lost = new Map<Digest, { size: number; pieces: Set<number> }>();
   const add = ({ position, length }: StreamRange) => {
     for (let at = firstBehind(entries, position); at < entries.length; at++) {

@@ -30,7 +30,7 @@ interface RecordPlace extends Sized {
 }
 
 /** The records that belong to entries, in the order of the file. */
-function recordsOf(entries: readonly Sized[]): RecordPlace[] {
+function recordsOf(entries: Iterable<Sized>): RecordPlace[] {
   const sizes = new Map<Digest, number>();
   for (const { digest, size } of entries) if (hasPieces(size)) sizes.set(digest, size);
   let position = 0;
@@ -51,12 +51,13 @@ function headOf({ digest, size }: Sized): Buffer {
 }
 
 /** Whether a bundle with these entries has the file. */
-export function needsPieceList(entries: readonly Sized[]): boolean {
-  return entries.some((it) => hasPieces(it.size));
+export function needsPieceList(entries: Iterable<Sized>): boolean {
+  for (const it of entries) if (hasPieces(it.size)) return true;
+  return false;
 }
 
 /** The bytes of the file, record by record. */
-function* pieceListBytes(entries: readonly Sized[], piecesOf: (digest: Digest) => Uint8Array): Generator<Uint8Array> {
+function* pieceListBytes(entries: Iterable<Sized>, piecesOf: (digest: Digest) => Uint8Array): Generator<Uint8Array> {
   for (const it of recordsOf(entries)) {
     yield headOf(it);
     yield piecesOf(it.digest);
@@ -69,7 +70,7 @@ function* pieceListBytes(entries: readonly Sized[], piecesOf: (digest: Digest) =
  */
 export async function writePieceList(
   dir: string,
-  entries: readonly Sized[],
+  entries: Iterable<Sized>,
   piecesOf: (digest: Digest) => Uint8Array,
 ): Promise<{ name: string; digest: Digest } | undefined> {
   if (!needsPieceList(entries)) return undefined;
@@ -88,7 +89,7 @@ export async function writePieceList(
  * @throws {AirferryError} ERR_DIGEST_MISMATCH, ERR_SIZE_LIMIT; ERR_BUNDLE_INVALID for one that does not belong to the
  *   entries; ERR_PATH_UNSAFE, ERR_IO
  */
-export async function checkPieceList(file: string, signed: Digest, entries: readonly Sized[]): Promise<void> {
+export async function checkPieceList(file: string, signed: Digest, entries: Iterable<Sized>): Promise<void> {
   const refuse = (code: ErrorCode, fault: string) =>
     new AirferryError(code, `cannot read "${file}": ${fault}`, { path: PIECES_NAME });
   const { handle, size } = await openRegular(file);
@@ -130,7 +131,7 @@ export async function checkPieceList(file: string, signed: Digest, entries: read
   }
 }
 
-function* headsOf(entries: readonly Sized[]): Generator<{ record: RecordPlace; head: Buffer }, undefined> {
+function* headsOf(entries: Iterable<Sized>): Generator<{ record: RecordPlace; head: Buffer }, undefined> {
   for (const record of recordsOf(entries)) yield { record, head: headOf(record) };
   return undefined;
 }
@@ -146,7 +147,7 @@ export class PieceList {
   readonly #read: RandomAccess["read"];
 
   /** @param read of the file, or of an open one in its place */
-  constructor(entries: readonly Sized[], read: RandomAccess["read"]) {
+  constructor(entries: Iterable<Sized>, read: RandomAccess["read"]) {
     this.#places = new Map(recordsOf(entries).map((it) => [it.digest, it]));
     this.#read = read;
   }

@@ -6,8 +6,8 @@ import { AirferryError } from "../errors.ts";
 import { type Digest, parseHex } from "../io/digest.ts";
 import { inTurns, Pace } from "../io/pace.ts";
 import { hasPieces, PIECE_BYTES, type PieceRun } from "../io/piece-digests.ts";
+import type { EntryTable } from "./entry-table.ts";
 import { MAX_RECIPE_SOURCES } from "./format-limits.ts";
-import type { InventoryEntry } from "./inventory-types.ts";
 import { RECIPES_NAME } from "./media-names.ts";
 
 const DIGEST_BYTES = 32;
@@ -102,18 +102,17 @@ export class Recipe {
  * so that signals are handled.
  * @throws {AirferryError} ERR_BUNDLE_INVALID for anything that docs/format.md does not allow
  */
-export async function parseRecipes(bytes: Buffer, entries: readonly InventoryEntry[]): Promise<Map<Digest, Recipe>> {
+export async function parseRecipes(bytes: Buffer, entries: EntryTable): Promise<Map<Digest, Recipe>> {
   return inTurns(parsing(bytes, entries), new Pace(invalid));
 }
 
-function* parsing(bytes: Buffer, entries: readonly InventoryEntry[]): Generator<void, Map<Digest, Recipe>> {
+function* parsing(bytes: Buffer, entries: EntryTable): Generator<void, Map<Digest, Recipe>> {
   const built = new Map<Digest, number>();
-  for (const { digest, size, from } of entries) if (from === "recipe") built.set(digest, size);
-  // Sizes of all digests only once a source asks for them.
-  let sizes: Map<Digest, number> | undefined;
+  for (let index = 0; index < entries.length; index++)
+    if (entries.fromAt(index) === "recipe") built.set(entries.digestAt(index), entries.sizeAt(index));
   const sizeOf = (digest: Digest): number | undefined => {
-    sizes ??= new Map(entries.map((it) => [it.digest, it.size]));
-    return sizes.get(digest);
+    const index = entries.findDigest(digest);
+    return index < 0 ? undefined : entries.sizeAt(index);
   };
   const recipes = new Map<Digest, Recipe>();
   let left = MAX_RECIPE_SOURCES;

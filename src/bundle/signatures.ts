@@ -13,9 +13,9 @@ import { type Signer, signatureFiles } from "../sign/signer.ts";
 import { MAX_SIGNATURE_BYTES } from "../sign/sigstore-bundle.ts";
 import { MAX_SIGNATURE_FILES, type SignatureFile, verifySums } from "../sign/verify-sums.ts";
 import { type BundleIdentity, checkIdentity } from "./bundle-identity.ts";
-import { MAX_INVENTORY_BYTES, MAX_SUMS_BYTES } from "./format-limits.ts";
-import { parseInventoryInSteps } from "./inventory.ts";
+import { MAX_SUMS_BYTES } from "./format-limits.ts";
 import { INVENTORY_NAME, SIGNATURES_NAME, SUMS_NAME } from "./media-names.ts";
+import { digestOfInventory, readInventory } from "./read-inventory.ts";
 import { parseSums } from "./sums.ts";
 
 /** The signed root of a bundle: its bytes, and its folders. */
@@ -163,12 +163,12 @@ async function readSums(folders: readonly string[]): Promise<Omit<SignedRoot, "f
     }
     const { lines, identity } = parseSums(sums);
     const expected = lines.find((it) => it.name === INVENTORY_NAME)?.digest;
-    const inventory = await readSmall(join(folder, INVENTORY_NAME), MAX_INVENTORY_BYTES);
-    const actual = digestOf(inventory);
+    const file = join(folder, INVENTORY_NAME);
+    const actual = await digestOfInventory(file);
     if (actual !== expected) {
       throw new AirferryError(
         "ERR_DIGEST_MISMATCH",
-        `cannot sign "${folder}": digest mismatch in "${INVENTORY_NAME}": expected ${expected}, got ${actual} after ${inventory.length} bytes`,
+        `cannot sign "${folder}": digest mismatch in "${INVENTORY_NAME}": expected ${expected}, got ${actual}`,
         {
           path: join(folder, INVENTORY_NAME),
           expected: expected ?? "",
@@ -180,7 +180,7 @@ async function readSums(folders: readonly string[]): Promise<Omit<SignedRoot, "f
     // One of the folders is enough for what all of them say.
     if (first !== undefined) continue;
     first = { sums, identity };
-    const [fault] = checkIdentity(identity, await parseInventoryInSteps(inventory));
+    const [fault] = checkIdentity(identity, await readInventory(file, actual));
     if (fault !== undefined) {
       throw new AirferryError(fault.code, `cannot sign "${folder}": ${fault.message}`, {
         path: join(folder, INVENTORY_NAME),

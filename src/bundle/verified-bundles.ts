@@ -33,8 +33,6 @@ export interface VerifiedBundle {
   /** Names of their files, by keyid. */
   signerNames: Record<string, string>;
   inventory: Inventory;
-  /** Its bytes, as signed. */
-  inventoryBytes: Buffer;
   /** By index, each with the size that was signed. */
   volumes: HeldFile[];
   /** The bill of materials. */
@@ -127,13 +125,12 @@ async function openJob(
   const { trust, signers, problems } = judged;
   refuse([...media.problems, ...problems]);
   if (trust === undefined) throw new Error("nobody to trust has no problem");
-  const { contents, inventoryBytes, problems: faults } = await readContents(media);
+  const { contents, problems: faults } = await readContents(media);
   // A truncated copy of a volume is left out if there is another.
   const isSpare = (it: Problem) =>
     it.code === "ERR_SIZE_MISMATCH" && (contents?.copies[volumeIndexOf(it.path) ?? -1]?.length ?? 0) > 0;
   refuse(faults.filter((it) => !isSpare(it)));
-  if (contents === undefined || inventoryBytes === undefined)
-    throw new Error("a bundle without contents has no problem");
+  if (contents === undefined) throw new Error("a bundle without contents has no problem");
   for (const it of faults) notice(`${it.message}; reading another copy instead`);
   const { inventory } = contents;
   const ahead = clockSkewNote(inventory.created, now);
@@ -171,7 +168,6 @@ async function openJob(
       signers,
       signerNames: Object.fromEntries(names.map((it) => [it.keyid, printableName(basename(it.file), 100)])),
       inventory,
-      inventoryBytes,
       volumes: copies.flatMap((it) => it.slice(0, 1)),
       documents,
       attestations: rules.attestations,
@@ -230,10 +226,12 @@ function expired({ notAfter, stream }: Inventory, now: Date): Problem[] {
 
 /** A delta is not whole without the release that it builds on. */
 function needsStore({ entries }: Inventory): Problem[] {
-  const lacking = entries.filter((it) => it.from === "store" || it.from === "recipe");
-  if (lacking.length === 0) return [];
-  const first = printableName(lacking[0]?.path ?? "");
-  const message = `it is a delta: ${plural(lacking.length, "file")} must be in a store already, first "${first}"`;
+  const count = entries.tally("store").files + entries.tally("recipe").files;
+  if (count === 0) return [];
+  let at = 0;
+  while (entries.fromAt(at) !== "store" && entries.fromAt(at) !== "recipe") at++;
+  const first = printableName(entries.pathAt(at));
+  const message = `it is a delta: ${plural(count, "file")} must be in a store already, first "${first}"`;
   return [problem("ERR_DELTA_BASE", first, message)];
 }
 

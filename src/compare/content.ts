@@ -26,10 +26,9 @@ export interface Content extends Record<Part, Item[]> {
 /** The content of an inventory. */
 export function contentOfInventory(inventory: Inventory, signers: readonly string[]): Content {
   const { stream, epoch, serial, created, catalog, entries } = inventory;
-  const byPath = new Map(entries.map((it) => [it.path, it]));
   const plain = (paths: readonly { path: string }[]) =>
     paths.flatMap(({ path }) => {
-      const entry = byPath.get(path);
+      const entry = entries.get(path);
       return entry === undefined ? [] : [plainItem(path, [entry.digest], entry.size)];
     });
   return {
@@ -38,11 +37,11 @@ export function contentOfInventory(inventory: Inventory, signers: readonly strin
     serial,
     created,
     signers,
-    packages: catalog.rpms.flatMap((it) => packagesBelow(it.path, it.name, entries)),
+    packages: catalog.rpms.flatMap((it) => packagesIn(it.name, entries.below(it.path))),
     images: catalog.images.map((it) => imageItem(it.reference, it.digest, it.size, it.platforms)),
     isos: plain(catalog.isos),
     files: plain(catalog.files),
-    web: plain(catalog.web === undefined ? [] : entries.filter(({ path }) => isWebPath(path))),
+    web: plain(catalog.web === undefined ? [] : entries.below("web/").filter(({ path }) => isWebPath(path))),
   };
 }
 
@@ -75,9 +74,9 @@ export function contentOfLock(lock: Lock): Content {
   };
 }
 
-function packagesBelow(folder: string, repository: string, entries: readonly InventoryEntry[]): Item[] {
+function packagesIn(repository: string, entries: readonly InventoryEntry[]): Item[] {
   return entries.flatMap(({ path, digest, size }) => {
-    const found = path.startsWith(folder) ? packageItem(repository, path, [digest], size) : undefined;
+    const found = packageItem(repository, path, [digest], size);
     return found === undefined ? [] : [found];
   });
 }

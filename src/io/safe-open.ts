@@ -73,6 +73,33 @@ export async function readSmall(file: string, maxBytes: number): Promise<Buffer>
   }
 }
 
+/** Bytes that {@link readPieces} reads at once. */
+const PIECE_BYTES = 1024 * 1024;
+
+/**
+ * Reads a regular file in pieces, whose memory is used again.
+ * @throws {AirferryError} as {@link readSmall}
+ */
+export async function* readPieces(file: string, maxBytes: number): AsyncGenerator<Buffer, void> {
+  const { handle, size } = await openRegular(file);
+  try {
+    if (size > maxBytes) throw tooLarge(file, maxBytes, size);
+    const buffer = Buffer.allocUnsafe(PIECE_BYTES);
+    for (let position = 0; ; ) {
+      const { bytesRead } = await handle.read(buffer, 0, buffer.length, position);
+      if (bytesRead === 0) return;
+      position += bytesRead;
+      if (position > size) throw tooLarge(file, size, position);
+      yield buffer.subarray(0, bytesRead);
+    }
+  } catch (cause) {
+    if (cause instanceof AirferryError) throw cause;
+    throw new AirferryError("ERR_IO", `cannot read "${file}": ${(cause as Error).message}`, { path: file, cause });
+  } finally {
+    await handle.close();
+  }
+}
+
 function tooLarge(file: string, maxBytes: number, size: number): AirferryError {
   return new AirferryError(
     "ERR_SIZE_LIMIT",

@@ -6,10 +6,10 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { BundleIdentity } from "../bundle/bundle-identity.ts";
 import { foldersOf } from "../bundle/check-finished.ts";
-import { MAX_INVENTORY_BYTES, MAX_SUMS_BYTES } from "../bundle/format-limits.ts";
-import { parseInventoryInSteps } from "../bundle/inventory.ts";
+import { MAX_SUMS_BYTES } from "../bundle/format-limits.ts";
 import type { Inventory } from "../bundle/inventory-types.ts";
 import { INVENTORY_NAME, SUMS_NAME } from "../bundle/media-names.ts";
+import { digestOfInventory, readInventory } from "../bundle/read-inventory.ts";
 import { parseSums } from "../bundle/sums.ts";
 import { AirferryError } from "../errors.ts";
 import { type Digest, digestOf } from "../io/digest.ts";
@@ -52,10 +52,9 @@ export async function earlierReleases(out: string): Promise<EarlierRelease[]> {
 export async function inventoryOfEarlier({ folder, inventory }: EarlierRelease): Promise<Inventory> {
   const file = join(folder, INVENTORY_NAME);
   try {
-    const bytes = await readSmall(file, MAX_INVENTORY_BYTES);
-    const actual = digestOf(bytes);
+    const actual = await digestOfInventory(file);
     if (actual !== inventory) throw new Error(`digest mismatch: expected ${inventory}, got ${actual}`);
-    return await parseInventoryInSteps(bytes);
+    return await readInventory(file, inventory);
   } catch (cause) {
     throw new AirferryError("ERR_BASE_UNKNOWN", `cannot read "${file}": ${(cause as Error).message}`, {
       path: file,

@@ -6,10 +6,9 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { checkFinished, foldersOf } from "../bundle/check-finished.ts";
-import { MAX_INVENTORY_BYTES } from "../bundle/format-limits.ts";
-import { parseInventoryInSteps } from "../bundle/inventory.ts";
-import type { Inventory, InventoryEntry, WrittenInventory } from "../bundle/inventory-types.ts";
+import type { Inventory, WrittenInventory } from "../bundle/inventory-types.ts";
 import { BIN_NAME, INVENTORY_NAME, isSpareName, SUMS_NAME } from "../bundle/media-names.ts";
+import { digestOfInventory, readInventory } from "../bundle/read-inventory.ts";
 import { ensureSigned, isSignedBy } from "../bundle/signatures.ts";
 import { parseSums } from "../bundle/sums.ts";
 import { AirferryError } from "../errors.ts";
@@ -49,16 +48,12 @@ export function contentOf({
   entries,
   catalog,
 }: WrittenInventory): Pick<Finished, "entries" | "contentSize" | "established" | "leftOut" | "built"> {
-  const countOf = (from: InventoryEntry["from"]) => {
-    const own = entries.filter((it) => it.from === from);
-    return { files: own.length, bytes: own.reduce((sum, it) => sum + it.size, 0) };
-  };
   return {
     entries: entries.length,
-    contentSize: entries.reduce((sum, it) => sum + it.size, 0),
+    contentSize: entries.totalBytes,
     established: countEstablished(catalog.provenance),
-    leftOut: countOf("store"),
-    built: countOf("recipe"),
+    leftOut: entries.tally("store"),
+    built: entries.tally("recipe"),
   };
 }
 
@@ -234,12 +229,11 @@ async function readClaims(bundle: string, held: HeldThere | undefined): Promise<
   try {
     const [folder] = await foldersOf(bundle);
     const file = join(folder as string, INVENTORY_NAME);
-    if ((await stat(file)).size > MAX_INVENTORY_BYTES) return undefined;
-    const inventory = await parseInventoryInSteps(await readFile(file));
+    const inventory = await readInventory(file, await digestOfInventory(file));
     const { stream, serial, lock, volumeSize, volumes, created, notAfter, audience, builder, streamSize } = inventory;
     const content = { size: streamSize, ...contentOf(inventory) };
     const gates = { ...(notAfter !== undefined && { notAfter }), ...(audience !== undefined && { audience }) };
-    const leavesOutHeld = inventory.entries.every((it) => (it.from === "store") === (held?.has(it.digest) ?? false));
+    const leavesOutHeld = !inventory.entries.some((it) => (it.from === "store") !== (held?.has(it.digest) ?? false));
     return { stream, serial, lock, volumeSize, volumes, created, ...gates, builder, content, leavesOutHeld };
   } catch {
     return undefined;

@@ -5,7 +5,7 @@
  */
 import { parseBuilder } from "../builder/builder.ts";
 import { checkEntryPaths } from "../bundle/entry-paths.ts";
-import type { Catalog, Provenance, WrittenCatalog } from "../bundle/inventory-types.ts";
+import type { Provenance, WrittenCatalog } from "../bundle/inventory-types.ts";
 import { layOut } from "../bundle/tar-layout.ts";
 import { volumeName, volumeSizes } from "../bundle/volume-layout.ts";
 import { AirferryError } from "../errors.ts";
@@ -33,6 +33,9 @@ export interface LaidItem extends PlanItem {
   /** Of its bytes, once they are in place. */
   digest: Digest | undefined;
 }
+
+/** What the kinds of content add to. */
+type PlannedCatalog = Omit<WrittenCatalog, "provenance">;
 
 /** An item whose bytes another one carries. */
 interface TwinItem {
@@ -82,14 +85,14 @@ export async function layOutBundle(
   recipes?: Recipes,
 ): Promise<Plan> {
   const context = planContext(workspace, lock, signer);
-  const catalog: Catalog = { isos: [], files: [], rpms: [], images: [], keys: [], provenance: [] };
+  const catalog: PlannedCatalog = { isos: [], files: [], rpms: [], images: [], keys: [] };
   const withCheck = await kickstartChecks(workspace);
   const all: PlanItem[] = [];
   const carriedAt = pathsByDigest(all);
   for await (const source of sourcesOf(lock.entries)) {
     const part = await source.plan(entriesOfKind(lock, source.kind), { ...context, carriedAt });
     for (const item of part.items) all.push(withCheck(item));
-    for (const [key, values] of Object.entries(part.catalog)) addTo(catalog, key as keyof Catalog, values);
+    for (const [key, values] of Object.entries(part.catalog)) addTo(catalog, key as keyof PlannedCatalog, values);
   }
   const items = onePerPath(all);
   const ordered = [
@@ -158,7 +161,11 @@ function pathsByDigest(items: readonly PlanItem[]): NonNullable<PlanContext["car
 }
 
 /** Adds a source's part; of kinds that not every reader knows there is a list only if something is in it. */
-function addTo<K extends keyof Catalog>(catalog: Catalog, key: K, values: Catalog[K] | undefined): void {
+function addTo<K extends keyof PlannedCatalog>(
+  catalog: PlannedCatalog,
+  key: K,
+  values: PlannedCatalog[K] | undefined,
+): void {
   const list: unknown[] = (catalog[key] as unknown[] | undefined) ?? [];
   for (const it of values ?? []) list.push(it);
   Object.assign(catalog, list.length > 0 && { [key]: list });

@@ -32,7 +32,8 @@ export async function lostBuilds(
   { entries }: Inventory,
   isLost: (digest: Digest) => boolean,
 ): Promise<LostBuild[]> {
-  const wanted = new Set(entries.flatMap(({ from, digest }) => (from === "recipe" && !isLost(digest) ? [digest] : [])));
+  const built = entries.filter(({ from, digest }) => from === "recipe" && !isLost(digest));
+  const wanted = new Set(built.map((it) => it.digest));
   if (wanted.size === 0) return [];
   const recipes = await recipesOf(release, entries);
   return [...wanted].flatMap((digest): LostBuild[] => {

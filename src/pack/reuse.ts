@@ -2,15 +2,15 @@
  * Bytes already on this host: in finished bundles under `--out`, and in the work folders of interrupted packs with
  * another plan. They are found by digest and checked again while being copied, so none of this is trusted.
  */
-import { readdir, readFile, stat } from "node:fs/promises";
+import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { foldersOf } from "../bundle/check-finished.ts";
-import { MAX_INVENTORY_BYTES, MAX_SUMS_BYTES } from "../bundle/format-limits.ts";
-import { parseInventoryInSteps } from "../bundle/inventory.ts";
+import { MAX_SUMS_BYTES } from "../bundle/format-limits.ts";
 import type { Inventory } from "../bundle/inventory-types.ts";
 import { INVENTORY_NAME, PIECES_NAME, SUMS_NAME } from "../bundle/media-names.ts";
 import { Journal } from "../bundle/pack-journal.ts";
 import { checkPieceList, PieceList, readingFile } from "../bundle/piece-list.ts";
+import { digestOfInventory, readInventory } from "../bundle/read-inventory.ts";
 import { parseSums } from "../bundle/sums.ts";
 import { piecesOf, volumeName, volumeSizes } from "../bundle/volume-layout.ts";
 import { VolumeSet } from "../bundle/volumes.ts";
@@ -59,23 +59,18 @@ export async function findReusable(
       if (name.startsWith(".")) continue;
       const dirs = await foldersOf(join(out, name)).catch(() => []);
       const [dir = ""] = dirs;
-      const inventory = await readInventory(dir);
+      const inventory = await inventoryIn(dir);
       if (inventory === undefined) continue;
       await takePieces(dir, inventory, keys, work.pieces);
-      const other = new Map(
-        inventory.catalog.provenance.flatMap(({ path, integrity }) =>
-          integrity === undefined ? [] : [[path, parseIntegrity(integrity)] as const],
-        ),
-      );
-      await add(
-        dirs,
-        inventory,
-        inventory.entries.flatMap((entry): [string, number, number][] =>
-          entry.offset === undefined
-            ? []
-            : [entry.digest, ...keysOf(other.get(entry.path))].map((key) => [key, entry.offset as number, entry.size]),
-        ),
-      );
+      const other = new Map<string, Integrity | undefined>();
+      for (const { path, integrity } of inventory.catalog.provenance)
+        if (integrity !== undefined) other.set(path, parseIntegrity(integrity));
+      const found: [string, number, number][] = [];
+      for (const { path, digest, offset, size } of inventory.entries) {
+        if (offset === undefined) continue;
+        for (const key of [digest, ...keysOf(other.get(path))]) if (keys.has(key)) found.push([key, offset, size]);
+      }
+      await add(dirs, inventory, found);
     }
     const own = work.dir.split("/").at(-1) as string;
     for (const dir of await otherWorkFolders(out, stream, own)) {
@@ -147,11 +142,10 @@ async function takePieces(
   }
 }
 
-async function readInventory(dir: string) {
+async function inventoryIn(dir: string) {
   try {
     const file = join(dir, INVENTORY_NAME);
-    if ((await stat(file)).size > MAX_INVENTORY_BYTES) return undefined;
-    return await parseInventoryInSteps(await readFile(file));
+    return await readInventory(file, await digestOfInventory(file));
   } catch {
     return undefined;
   }

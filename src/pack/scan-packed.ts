@@ -16,6 +16,7 @@ import { openBytes } from "../io/open-bytes.ts";
 import { shellWord } from "../io/shell.ts";
 import type { RandomAccess } from "../io/types.ts";
 import { writePieces } from "../io/write-pieces.ts";
+import type { ScanFile } from "../scan/scan-folder.ts";
 import { slice } from "./item-bytes.ts";
 import type { PackJob } from "./job.ts";
 import type { LeftOutItem } from "./left-out.ts";
@@ -91,12 +92,13 @@ async function scan(
   if (job.scanner === undefined) return record === undefined ? undefined : judgeEarlierScan({ ...judgement, record });
   const { scanContent } = await import("../scan/scan-content.ts");
   const seen = new Set<Digest>();
-  const files = inventory.entries.flatMap(({ path, size, digest, offset }) => {
+  const files: ScanFile[] = [];
+  for (const { path, size, digest, offset } of inventory.entries) {
     const from = offset === undefined ? built.get(digest) : volumes.range(offset, size);
-    if (from === undefined || seen.has(digest)) return [];
+    if (from === undefined || seen.has(digest)) continue;
     seen.add(digest);
-    return [{ path, size, from }];
-  });
+    files.push({ path, size, from });
+  }
   const isLeft = ({ from, digest }: InventoryEntry) => from === "store" || (from === "recipe" && !built.has(digest));
   const left = inventory.entries.filter(isLeft).length;
   const found = await scanContent(job.scanner, files, { folder, report: job.report });

@@ -1,5 +1,6 @@
 /** Step 4 of a pack: inventory, signatures, final name; then the state for the next pack, and cleanup. */
 import { rm } from "node:fs/promises";
+import { EntryTable } from "../bundle/entry-table.ts";
 import { finishBundle } from "../bundle/finish.ts";
 import {
   INVENTORY_MEDIA_TYPE,
@@ -11,7 +12,6 @@ import { writePieceList } from "../bundle/piece-list.ts";
 import { otherWorkFolders, type WorkFolder } from "../bundle/work-folder.ts";
 import { bug } from "../errors.ts";
 import { throwIfAborted } from "../io/limit.ts";
-import { compareUtf8 } from "../io/text.ts";
 import { signatureFiles } from "../sign/signer.ts";
 import type { Lock } from "../sources/lock-document.ts";
 import { lockDigest, lockTime } from "../sources/lock-document.ts";
@@ -97,6 +97,12 @@ export async function sealBundle(job: PackJob, bundle: FilledBundle, target: Tar
   return finished;
 }
 
+function* entriesOf(plan: Plan): Generator<InventoryEntry> {
+  for (const it of plan.items) yield entryOf(it);
+  for (const it of plan.twins) yield twinOf(it);
+  yield* leftOutOf(plan);
+}
+
 /** An item is its entry: of 200,000 there need not be two. */
 function entryOf(item: LaidItem): LaidItem & InventoryEntry {
   return isFilled(item) ? item : bug(`"${item.path}" was not filled`);
@@ -164,10 +170,10 @@ function inventoryOf(
   const audience = audienceOf(workspace.manifest);
   const noted = state?.stream === lock.stream ? state.previous : undefined;
   const previous = (lock.last?.serial ?? 0) > (noted?.serial ?? 0) ? lock.last : noted;
-  const entries = [...plan.items.map(entryOf), ...plan.twins.map(twinOf), ...leftOutOf(plan)];
+  const entries = EntryTable.from(entriesOf(plan));
   return {
     mediaType: INVENTORY_MEDIA_TYPE,
-    requires: entries.some((it) => it.from === "recipe") ? [REQUIRES_RECIPES] : [],
+    requires: entries.tally("recipe").files > 0 ? [REQUIRES_RECIPES] : [],
     stream: lock.stream,
     epoch: 1,
     serial,
@@ -181,7 +187,7 @@ function inventoryOf(
     streamSize: plan.streamSize,
     volumeSize: plan.volumeSize,
     volumes,
-    entries: entries.sort((a, b) => compareUtf8(a.path, b.path)),
+    entries,
     catalog: plan.catalog,
     ...(workspace.manifest.builder !== undefined && { builder: workspace.manifest.builder }),
     ext: {},

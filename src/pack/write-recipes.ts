@@ -22,7 +22,7 @@ type Written = { name: string; digest: Digest }[];
 /** Writes how entries are built; nothing if none is. */
 export async function writeRecipes(
   dir: string,
-  entries: readonly InventoryEntry[],
+  entries: Iterable<InventoryEntry>,
   leftOut: readonly LeftOutItem[],
 ): Promise<Written> {
   const built = new Map(leftOut.flatMap((it) => (it.built === undefined ? [] : [[it.digest, it.built.ranges]])));

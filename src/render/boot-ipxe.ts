@@ -6,7 +6,7 @@ import { AirferryError } from "../errors.ts";
 import { EMPTY_DIGEST } from "../io/digest.ts";
 import { treeUrl } from "./rpm-repositories.ts";
 import type { RenderInput } from "./types.ts";
-import { addressOf, encodeUrlPath, entriesByPath, releasesOf } from "./view.ts";
+import { addressOf, encodeUrlPath, releasesOf } from "./view.ts";
 
 /**
  * Renders the script: one ISO boots directly, several give a menu. `kickstartUrl` is passed on as `inst.ks=` when
@@ -57,7 +57,7 @@ export function renderBootIpxe(input: RenderInput, kickstartUrl?: string, open?:
 function bootable(input: RenderInput): { name: string; url: string; kernel: string; initrd: string }[] {
   const found = releasesOf(input).flatMap((release) =>
     release.inventory.catalog.isos.flatMap((iso) => {
-      const tree = input.trees.get(entriesByPath(release).get(iso.path)?.digest ?? EMPTY_DIGEST);
+      const tree = input.trees.get(release.inventory.entries.get(iso.path)?.digest ?? EMPTY_DIGEST);
       const url = treeUrl(input, iso.name, release);
       if (tree?.kernel === undefined || tree.initrd === undefined || url === undefined) return [];
       return [{ name: iso.name, url, kernel: tree.kernel, initrd: tree.initrd }];

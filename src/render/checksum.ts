@@ -3,14 +3,14 @@
  */
 import { hexOf } from "../io/digest.ts";
 import type { RenderInput } from "./types.ts";
-import { entriesByPath, releasesOf } from "./view.ts";
+import { releasesOf } from "./view.ts";
 
 /** Renders one comment and one `SHA256 (NAME.iso) = hex` line for each ISO, by name. */
 export function renderChecksum(input: RenderInput): string {
   const lines = new Map<string, string>();
   for (const release of releasesOf(input)) {
     for (const { path } of release.inventory.catalog.isos) {
-      const entry = entriesByPath(release).get(path);
+      const entry = release.inventory.entries.get(path);
       if (entry === undefined) continue;
       const name = path.slice(path.lastIndexOf("/") + 1);
       const hex = hexOf(entry.digest);

@@ -6,7 +6,7 @@ import { AirferryError } from "../errors.ts";
 import type { Digest } from "../io/digest.ts";
 import { repositoriesOf, type ServedRepository } from "./rpm-repositories.ts";
 import type { RenderInput } from "./types.ts";
-import { entriesByPath } from "./view.ts";
+import {} from "./view.ts";
 
 /** Reads the text of a small file of the store by its SHA-256 (hex). */
 type ReadText = (digest: Digest) => Promise<string>;
@@ -78,20 +78,20 @@ async function keyTexts(repository: ServedRepository, input: RenderInput, readTe
   const { release, iso } = repository;
   const carried = await Promise.all(
     repository.keyPaths.map((path) => {
-      const entry = entriesByPath(release).get(path);
+      const entry = release.inventory.entries.get(path);
       return entry === undefined ? undefined : readText(entry.digest);
     }),
   );
   const texts = carried.filter((it) => it !== undefined);
   if (texts.length > 0 || iso === undefined) return texts;
-  const image = entriesByPath(release).get(`isos/${iso.name}.iso`);
+  const image = release.inventory.entries.get(`isos/${iso.name}.iso`);
   const tree = image === undefined ? undefined : input.trees.get(image.digest);
   return [...(tree?.keyTexts?.values() ?? [])];
 }
 
 function archesOf({ release, iso, arch }: ServedRepository, input: RenderInput): readonly string[] {
   if (iso !== undefined) {
-    const image = entriesByPath(release).get(`isos/${iso.name}.iso`);
+    const image = release.inventory.entries.get(`isos/${iso.name}.iso`);
     const tree = image === undefined ? undefined : input.trees.get(image.digest);
     return [tree?.arch ?? DEFAULT_ARCH];
   }

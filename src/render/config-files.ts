@@ -18,7 +18,7 @@ import { originFiles } from "./origins.ts";
 import { renderPackerVars } from "./packer-vars.ts";
 import { registryConfigFiles } from "./registries-files.ts";
 import type { ConfigFile, RenderInput } from "./types.ts";
-import { entriesByPath, releasesOf } from "./view.ts";
+import { releasesOf } from "./view.ts";
 import { renderYumRepo } from "./yum-repo.ts";
 
 /** Reads the text of a small file of the store by its SHA-256 (hex). */
@@ -115,7 +115,7 @@ function builderFindings(input: RenderInput): (Finding & { stream: string })[] {
   return releasesOf(input).flatMap((release) =>
     checkBuilder(
       release.inventory.builder,
-      entriesByPath(release).keys(),
+      release.inventory.entries.paths(),
       release.inventory.catalog.images.map((it) => it.reference),
     ).map((it) => ({ stream: release.stream, ...it })),
   );

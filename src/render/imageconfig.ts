@@ -12,7 +12,7 @@ import { hexOf } from "../io/digest.ts";
 import { registryPrefix } from "./registry-prefix.ts";
 import { repositoriesOf, repositoryServing } from "./rpm-repositories.ts";
 import type { RenderInput, RenderRelease } from "./types.ts";
-import { addressOf, buildIso, entriesByPath, entryAt, entryUrl, findBuilder } from "./view.ts";
+import { addressOf, buildIso, entryAt, entryUrl, findBuilder } from "./view.ts";
 
 const WHAT = "imageconfig";
 
@@ -66,7 +66,7 @@ function isAsked(key: string, builder: Builder): boolean {
 /** The values derived from what was packed and where it is served. */
 function computed(input: RenderInput, builder: Builder, release: RenderRelease): Map<string, string> {
   const given = builder.imageconfig;
-  const artifacts = recogniseAll(entriesByPath(release).keys());
+  const artifacts = recogniseAll(release.inventory.entries.paths());
   const { host, tls } = addressOf(input.baseUrl);
   const values = new Map<string, string>([
     ["airgap", "true"],

@@ -3,7 +3,7 @@
 import { compareVersions, pick, recogniseAll } from "../builder/artifacts.ts";
 import type { Builder } from "../builder/builder.ts";
 import type { RenderInput, RenderRelease } from "./types.ts";
-import { addressOf, entriesByPath } from "./view.ts";
+import { addressOf } from "./view.ts";
 
 /** The staged folder's path in the builder's container. */
 export const STAGED = "/home/imagebuilder/output";
@@ -48,7 +48,7 @@ export function systemOf(builder: Builder, release: RenderRelease): { family?: "
 /** Whether the installed containerd reads configuration of version 3. */
 export function hasContainerd2(builder: Builder, release: RenderRelease): boolean {
   const wanted = builder.imageconfig.containerd_version ?? builder.packerVars.containerd_version;
-  const version = wanted ?? pick(recogniseAll(entriesByPath(release).keys()), "containerd")?.version;
+  const version = wanted ?? pick(recogniseAll(release.inventory.entries.paths()), "containerd")?.version;
   return version !== undefined && compareVersions(version, "2.0.0") >= 0;
 }
 

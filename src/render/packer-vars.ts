@@ -21,7 +21,7 @@ import { bootVars } from "./packer-boot.ts";
 import { registryPrefix } from "./registry-prefix.ts";
 import { repositoriesOf, repositoryServing } from "./rpm-repositories.ts";
 import type { RenderInput, RenderRelease } from "./types.ts";
-import { addressOf, buildIso, entriesByPath, entryAt, entryUrl, findBuilder } from "./view.ts";
+import { addressOf, buildIso, entryAt, entryUrl, findBuilder } from "./view.ts";
 
 const WHAT = "packer-vars";
 
@@ -53,7 +53,7 @@ export function renderPackerVars(input: RenderInput, kickstart?: string): string
 }
 
 function packerVars(input: RenderInput, builder: Builder, release: RenderRelease): Record<string, string> {
-  const artifacts = recogniseAll(entriesByPath(release).keys());
+  const artifacts = recogniseAll(release.inventory.entries.paths());
   const given = builder.packerVars;
   const url = (artifact: Artifact) => entryUrl(input, { entry: entryAt(release, artifact.path), release });
   const need = (component: Component, version: string | undefined, example: string): Artifact => {
@@ -114,7 +114,7 @@ function packerVars(input: RenderInput, builder: Builder, release: RenderRelease
         given.runc_version,
         "https://github.com/opencontainers/runc/releases/download/v1.3.0/runc.amd64",
       );
-      const sums = entriesByPath(release).get(runc.path.replace(/[^/]+$/, "runc.sha256sum"));
+      const sums = release.inventory.entries.get(runc.path.replace(/[^/]+$/, "runc.sha256sum"));
       ansible.push(`containerd_runc_url=${url(runc)}`);
       ansible.push(
         `containerd_runc_checksum_url=${sums === undefined ? `${url(runc)}.sha256sum` : entryUrl(input, { entry: sums, release })}`,

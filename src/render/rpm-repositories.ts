@@ -5,7 +5,7 @@
 import type { CatalogRpm } from "../bundle/inventory-types.ts";
 import { AirferryError } from "../errors.ts";
 import type { RenderInput, RenderRelease } from "./types.ts";
-import { encodeUrlPath, entriesByPath, releasesOf, rootFor } from "./view.ts";
+import { encodeUrlPath, releasesOf, rootFor } from "./view.ts";
 
 export interface ServedRepository {
   /** Unique over all of them: `airferry-NAME`, or with the stream if two streams differ. */
@@ -64,7 +64,8 @@ export function repositoryServing(
   release: RenderRelease,
 ): ServedRepository {
   const found = repositories.find(
-    (it) => it.prefix !== undefined && path.startsWith(it.prefix) && entriesByPath(it.release).get(path) !== undefined,
+    (it) =>
+      it.prefix !== undefined && path.startsWith(it.prefix) && it.release.inventory.entries.get(path) !== undefined,
   );
   if (found !== undefined) return found;
   throw new AirferryError(
@@ -88,7 +89,7 @@ function packed(input: RenderInput, release: RenderRelease, rpm: CatalogRpm): Se
     keyPaths: rpm.keys.map(keyPath),
     arch: rpm.arch ?? [],
     gpgcheck: rpm.gpgcheck,
-    repoGpgcheck: rpm.repomdSignedBy !== "none" && entriesByPath(release).has(`${repomd}.asc`),
+    repoGpgcheck: rpm.repomdSignedBy !== "none" && release.inventory.entries.has(`${repomd}.asc`),
     moduleHotfixes: rpm.moduleHotfixes === true,
     legacySignatures: rpm.legacySignatures === true,
     release,
@@ -109,7 +110,7 @@ function keyUrl(input: RenderInput, release: RenderRelease, key: string): string
 function* insideIsos(input: RenderInput, release: RenderRelease): Generator<ServedRepository> {
   const { isos, keys } = release.inventory.catalog;
   for (const iso of isos) {
-    const entry = entriesByPath(release).get(iso.path);
+    const entry = release.inventory.entries.get(iso.path);
     const tree = entry === undefined ? undefined : input.trees.get(entry.digest);
     if (tree === undefined) continue;
     const root = `${rootFor(input, release, iso.path)}/isos/${encodeUrlPath(iso.name)}`;
@@ -140,6 +141,6 @@ function* insideIsos(input: RenderInput, release: RenderRelease): Generator<Serv
 /** URL of the whole installation tree of an ISO of a release, with a slash at its end. */
 export function treeUrl(input: RenderInput, isoName: string, release: RenderRelease): string | undefined {
   const path = `isos/${isoName}.iso`;
-  if (!entriesByPath(release).has(path)) return undefined;
+  if (!release.inventory.entries.has(path)) return undefined;
   return `${rootFor(input, release, path)}/isos/${encodeUrlPath(isoName)}/`;
 }

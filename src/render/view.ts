@@ -14,26 +14,14 @@ interface Located {
   release: RenderRelease;
 }
 
-const byPath = new WeakMap<object, Map<string, InventoryEntry>>();
-
 /** The releases in use: all, or the one of `stream`. */
 export function releasesOf(input: RenderInput): readonly RenderRelease[] {
   return input.stream === undefined ? input.releases : input.releases.filter((it) => it.stream === input.stream);
 }
 
-/** Entries of a release by path; computed once for each inventory. */
-export function entriesByPath(release: RenderRelease): ReadonlyMap<string, InventoryEntry> {
-  let map = byPath.get(release.inventory);
-  if (map === undefined) {
-    map = new Map(release.inventory.entries.map((entry) => [entry.path, entry]));
-    byPath.set(release.inventory, map);
-  }
-  return map;
-}
-
 /** An entry of a release that is there: its path came out of the same inventory. */
 export function entryAt(release: RenderRelease, path: string): InventoryEntry {
-  return entriesByPath(release).get(path) ?? bug(`"${path}" is no entry of its own release`);
+  return release.inventory.entries.get(path) ?? bug(`"${path}" is no entry of its own release`);
 }
 
 /**
@@ -42,9 +30,9 @@ export function entryAt(release: RenderRelease, path: string): InventoryEntry {
  */
 export function rootFor(input: RenderInput, release: RenderRelease, path: string): string {
   if (input.stream !== undefined) return `${input.baseUrl}/s/${release.stream}`;
-  const mine = entriesByPath(release).get(path);
+  const mine = release.inventory.entries.get(path);
   const differs = input.releases.some((other) => {
-    const theirs = other === release ? undefined : entriesByPath(other).get(path);
+    const theirs = other === release ? undefined : other.inventory.entries.get(path);
     return theirs !== undefined && theirs.digest !== mine?.digest;
   });
   return differs ? `${input.baseUrl}/s/${release.stream}` : input.baseUrl;
@@ -128,6 +116,6 @@ export function buildIso(
       hint: `add to the manifest's builder: iso: ${isos[0]?.name ?? "NAME"}`,
     });
   }
-  const entry = iso === undefined ? undefined : entriesByPath(release).get(iso.path);
+  const entry = iso === undefined ? undefined : release.inventory.entries.get(iso.path);
   return iso === undefined || entry === undefined ? undefined : { iso, entry };
 }

@@ -52,7 +52,7 @@ export async function openDonors(
       donors.push({
         dirs: group,
         volumeSize: inventory.volumeSize,
-        offsets: new Map(streamEntries(inventory).map((it) => [it.digest, it.offset])),
+        offsets: new Map(Array.from(streamEntries(inventory), (it) => [it.digest, it.offset])),
         recipes,
         files: copies.map((it) => it[0]),
       });

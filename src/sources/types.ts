@@ -137,7 +137,7 @@ export interface SourceKind<K extends Kind = Kind> {
   plan(
     entries: readonly LockedOf<K>[],
     context: PlanContext,
-  ): Promise<{ items: PlanItem[]; catalog: Partial<Catalog> }>;
+  ): Promise<{ items: PlanItem[]; catalog: Partial<Omit<Catalog, "provenance">> }>;
   /** What moved upstream since it was locked. An unreachable upstream is reported and counts as unmoved. */
   drift?(
     entries: readonly LockedOf<K>[],

@@ -136,7 +136,7 @@ function isNeeded(file: ConfigFile, input: RenderInput, builder: Builder): boole
 }
 
 function customScript(kind: "pre" | "post", path: string, release: RenderRelease): StagedFile {
-  const entry = release.inventory.entries.find((it) => it.path === `files/${path}`);
+  const entry = release.inventory.entries.get(`files/${path}`);
   const target = `custom_scripts/${kind}/${path.slice(path.lastIndexOf("/") + 1)}`;
   if (entry === undefined) {
     throw new AirferryError("ERR_RENDER", `cannot stage "${target}": files/${path} was not packed`, {

@@ -2,9 +2,10 @@
  * Verified bundles in the role of a store: blobs are parts of volumes that stay open. Nothing is written. Every thread
  * of a server makes one from the same plain data, and reads the same descriptors.
  */
-import { parseInventoryInSteps, streamEntries } from "../bundle/inventory.ts";
+import type { EntryTable } from "../bundle/entry-table.ts";
 import type { Inventory } from "../bundle/inventory-types.ts";
 import { PIECES_NAME } from "../bundle/media-names.ts";
+import { type SharedInventory, sharedInventory, shareInventory } from "../bundle/shared-inventory.ts";
 import type { VerifiedBundle } from "../bundle/verified-bundles.ts";
 import { piecesOf } from "../bundle/volume-layout.ts";
 import { bug } from "../errors.ts";
@@ -24,8 +25,7 @@ export interface SharedBundle {
   /** RFC 3339: when it was verified. */
   readonly verifiedAt: string;
   readonly folders: readonly string[];
-  /** Bytes of airferry.json. */
-  readonly inventory: Uint8Array<SharedArrayBuffer>;
+  readonly inventory: SharedInventory;
   readonly volumes: readonly HeldFile[];
   readonly documents: VerifiedBundle["documents"];
   readonly attestations: VerifiedBundle["attestations"];
@@ -43,20 +43,8 @@ export type StoreSource = string | CacheSource | readonly SharedBundle[];
 
 /** Makes plain data of a verified bundle. */
 export function shareBundle(bundle: VerifiedBundle, now = new Date()): SharedBundle {
-  const {
-    digest,
-    signers,
-    signerNames,
-    folders,
-    inventoryBytes,
-    volumes,
-    documents,
-    attestations,
-    timestamps,
-    pieces,
-  } = bundle;
-  const inventory = new Uint8Array(new SharedArrayBuffer(inventoryBytes.length));
-  inventory.set(inventoryBytes);
+  const { digest, signers, signerNames, folders, volumes, documents, attestations, timestamps, pieces } = bundle;
+  const inventory = shareInventory(bundle.inventory);
   const verifiedAt = `${now.toISOString().slice(0, 19)}Z`;
   const shared = {
     digest,
@@ -77,9 +65,10 @@ export function shareBundle(bundle: VerifiedBundle, now = new Date()): SharedBun
 export async function openReader(source: StoreSource): Promise<StoreReader> {
   if (typeof source === "string") return openStore(source);
   if ("cache" in source) return new Store(source.cache);
-  const inventories: Inventory[] = [];
-  for (const { inventory } of source) inventories.push(await parseInventoryInSteps(Buffer.from(inventory.buffer)));
-  return new BundleStore(source, inventories);
+  return new BundleStore(
+    source,
+    source.map((it) => sharedInventory(it.inventory)),
+  );
 }
 
 /** Where the bytes with a digest are. */
@@ -94,7 +83,7 @@ interface Place {
 interface Content {
   volumes: readonly HeldFile[];
   volumeSize: number;
-  byDigest: ReadonlyMap<string, { offset: number; size: number }>;
+  entries: EntryTable;
 }
 
 /** Reads bundles that were verified. Whoever verified them closes their files. */
@@ -115,7 +104,7 @@ export class BundleStore implements StoreReader {
     const inventoryOf = (index: number) => inventories[index] ?? bug("a bundle without inventory");
     this.#contents = bundles.map(({ volumes }, index) => {
       const { volumeSize, entries } = inventoryOf(index);
-      return { volumes, volumeSize, byDigest: new Map(streamEntries({ entries }).map((it) => [it.digest, it])) };
+      return { volumes, volumeSize, entries };
     });
     const releases = bundles.map((it, index) => this.#release(it, inventoryOf(index)));
     this.#releases = Object.freeze(releases.sort((a, b) => (a.stream < b.stream ? -1 : 1)));
@@ -155,9 +144,10 @@ export class BundleStore implements StoreReader {
   }
 
   #placeOf(path: string): Place | undefined {
-    for (const { volumes, volumeSize, byDigest } of this.#contents) {
-      const entry = byDigest.get(path);
-      if (entry !== undefined) return { volumes, volumeSize, offset: entry.offset, size: entry.size };
+    for (const { volumes, volumeSize, entries } of isDigest(path) ? this.#contents : []) {
+      const index = isDigest(path) ? entries.findDigest(path) : -1;
+      const offset = index < 0 ? undefined : entries.offsetAt(index);
+      if (offset !== undefined) return { volumes, volumeSize, offset, size: entries.sizeAt(index) };
     }
     return this.#documents.get(path);
   }
@@ -175,7 +165,7 @@ export class BundleStore implements StoreReader {
       signers: [...bundle.signers],
       importedAt: bundle.verifiedAt,
       inventory,
-      entries: new Map(inventory.entries.map((it) => [it.path, it])),
+      entries: inventory.entries,
       ...(bom.length > 0 && { bom }),
       attestations: bundle.attestations,
       timestamps: bundle.timestamps,

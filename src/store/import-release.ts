@@ -8,7 +8,7 @@ import { readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { isLateAttestation } from "../bundle/attest-rules.ts";
 import type { Inventory } from "../bundle/inventory-types.ts";
-import { INVENTORY_NAME, SIGNATURES_NAME, SUMS_NAME } from "../bundle/media-names.ts";
+import { SIGNATURES_NAME, SUMS_NAME } from "../bundle/media-names.ts";
 import { checkPieceList } from "../bundle/piece-list.ts";
 import { AirferryError } from "../errors.ts";
 import { ioError, makeFolder, syncPath, writeAtomic } from "../io/atomic.ts";
@@ -22,12 +22,11 @@ import type { Floor, Store } from "./store.ts";
 /** Everything stored of a release besides its blobs. */
 interface ReleaseParts {
   inventory: Inventory;
-  inventoryBytes: Buffer;
   sums: Buffer;
   signatures: { name: string; bytes: Buffer }[];
   /** Public keys (PEM) of the signers, by file name. */
   trust: { name: string; pem: string }[];
-  /** Files of the media to keep with the record: the bill of materials, the digests of pieces. */
+  /** Files of the media to keep with the record: the inventory, the bill of materials, the digests of pieces. */
   documents: readonly { name: string; file: string; digest: Digest }[];
   record: ImportRecord;
   /** Index of its packages; undefined without any. */
@@ -90,7 +89,6 @@ export async function importRelease(store: Store, incoming: Incoming, parts: Rel
       await makeFolder(join(folder, SIGNATURES_NAME));
       await makeFolder(join(folder, "trust"));
       await writeAtomic(join(folder, SUMS_NAME), parts.sums);
-      await writeAtomic(join(folder, INVENTORY_NAME), parts.inventoryBytes);
       for (const it of parts.signatures) await writeAtomic(join(folder, SIGNATURES_NAME, it.name), it.bytes);
       for (const { name, file, digest } of parts.documents) await copyDocument(file, join(folder, name), digest);
       for (const it of parts.trust) await writeAtomic(join(folder, "trust", it.name), it.pem);
@@ -133,7 +131,7 @@ async function isWhole(folder: string, { documents }: ReleaseParts): Promise<boo
     );
     if (!isRight) return false;
   }
-  const kept = (release.bom?.length ?? 0) + (release.attested?.length ?? 0) + (pieces === undefined ? 0 : 1);
+  const kept = (release.bom?.length ?? 0) + (release.attested?.length ?? 0) + (pieces === undefined ? 0 : 1) + 1;
   return kept >= documents.length;
 }
 

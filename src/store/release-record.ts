@@ -6,9 +6,9 @@
 import { basename, dirname, join } from "node:path";
 import { z } from "zod";
 import { checkIdentity } from "../bundle/bundle-identity.ts";
-import { MAX_INVENTORY_BYTES, MAX_SUMS_BYTES } from "../bundle/format-limits.ts";
-import { parseInventoryInSteps } from "../bundle/inventory.ts";
+import { MAX_SUMS_BYTES } from "../bundle/format-limits.ts";
 import { attestationKindOf, BOM_NAMES, INVENTORY_NAME, PIECES_NAME, SUMS_NAME } from "../bundle/media-names.ts";
+import { digestOfInventory, readInventory } from "../bundle/read-inventory.ts";
 import { scanReportSchema } from "../bundle/scan-report.ts";
 import { parseSums } from "../bundle/sums.ts";
 import { AirferryError } from "../errors.ts";
@@ -74,12 +74,12 @@ export type ImportRecord = z.output<typeof importSchema>;
 export async function readRelease(folder: string): Promise<Release> {
   try {
     const sums = await readSmall(join(folder, SUMS_NAME), MAX_SUMS_BYTES);
-    const bytes = await readSmall(join(folder, INVENTORY_NAME), MAX_INVENTORY_BYTES);
     const { lines, identity } = parseSums(sums);
     const signed = lines.find((it) => it.name === INVENTORY_NAME)?.digest;
-    const actual = digestOf(bytes);
+    const file = join(folder, INVENTORY_NAME);
+    const actual = await digestOfInventory(file);
     if (signed !== actual) throw new Error(`digest mismatch in ${INVENTORY_NAME}: expected ${signed}, got ${actual}`);
-    const inventory = await parseInventoryInSteps(bytes);
+    const inventory = await readInventory(file, actual);
     const [other] = checkIdentity(identity, inventory);
     if (other !== undefined) throw new Error(other.message);
     const record = await readImport(folder);
@@ -101,7 +101,7 @@ export async function readRelease(folder: string): Promise<Release> {
       signers: record.signers,
       importedAt: record.importedAt,
       inventory,
-      entries: new Map(inventory.entries.map((it) => [it.path, it])),
+      entries: inventory.entries,
       ...(bom.length > 0 && { bom }),
       ...(attested.length > 0 && { attested }),
       ...(record.timestamps && { timestamps: record.timestamps }),

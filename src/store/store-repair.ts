@@ -76,7 +76,7 @@ export class StoreRepair {
     this.#pieces = known.pieces;
     this.#pool = pool;
     this.#places = sources.map(
-      ({ contents }) => new Map(streamEntries(contents.inventory).map((it) => [it.digest, it])),
+      ({ contents }) => new Map(Array.from(streamEntries(contents.inventory), (it) => [it.digest, it])),
     );
   }
 

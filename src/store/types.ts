@@ -30,7 +30,7 @@ export interface Release {
   importedAt: string;
   inventory: Inventory;
   /** By path, for lookups. */
-  entries: ReadonlyMap<string, InventoryEntry>;
+  entries: Pick<ReadonlyMap<string, InventoryEntry>, "get" | "has">;
   /** The bill of materials as it came; absent: the bundle had none. */
   bom?: readonly ReleaseDocument[];
   /** Its attestations as they came. */

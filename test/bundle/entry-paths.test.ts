@@ -8,7 +8,6 @@ t.test("checkEntryPaths() finds collisions, and tells of case twins without refu
   t.match(codes(["a/b/c", "x", "a/b"]), [/as a directory/]);
   t.same(codes(["a/b", "a/c", "ab"]), []);
   t.same(checkEntryPaths(["f/README", "f/readme"]), { problems: [], caseTwins: [["f/README", "f/readme"]] });
-  t.same(checkEntryPaths(["f/README", "f/readme"], { twins: false }), { problems: [], caseTwins: [] });
 });
 
 t.test("printableName() disarms text, and cuts it", async (t) => {

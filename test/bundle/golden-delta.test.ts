@@ -35,7 +35,7 @@ t.test(
     t.match(await readStoredTrust(join(store, "trust")), { root: { version: 2 } });
     const open = await openStore(store);
     const [release] = await open.releases();
-    t.equal(release?.entries.size, 5);
+    t.equal(release?.inventory.entries.length, 5);
     const serving = await serve({ store, listen: "127.0.0.1:0", workers: 1, graceMs: 100 });
     t.teardown(() => serving.close());
     for (const [path, content] of Object.entries(GOLDEN_DELTA.files)) {

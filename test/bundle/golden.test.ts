@@ -32,7 +32,8 @@ t.test("the golden bundle of version 1 verifies, is inspected and unpacked", asy
   await unpack([bundle], { trust, store });
   const open = await openStore(store);
   const [release] = await open.releases();
-  for (const [path, { digest }] of release!.entries) t.same(readFileSync(open.blobPath(digest)), GOLDEN.files[path]);
+  for (const { path, digest } of release!.inventory.entries)
+    t.same(readFileSync(open.blobPath(digest)), GOLDEN.files[path]);
 });
 
 t.test("the golden bundle is formatted to the same bytes today", async (t) => {

@@ -1,15 +1,15 @@
 import { join } from "node:path";
 import t from "tap";
 import { formatInventory, parseInventory } from "../../src/bundle/inventory.ts";
-import type { Inventory, InventoryEntry, InventoryVolume } from "../../src/bundle/inventory-types.ts";
-import { makeBundle, makeKey, sampleFiles } from "../fixtures/bundle-maker.ts";
+import type { InventoryEntry, InventoryVolume } from "../../src/bundle/inventory-types.ts";
+import { type MadeInventory, makeBundle, makeKey, sampleFiles } from "../fixtures/bundle-maker.ts";
 
 const dir = t.testdir();
 const { inventory } = makeBundle(join(dir, "b"), { files: sampleFiles(), keys: [makeKey()], volumeSize: 1_000_000 });
 const good = formatInventory(inventory);
 
 /** As it stands in the file. */
-type InFile = Omit<Inventory, "entries" | "volumes"> & {
+type InFile = Omit<MadeInventory, "entries" | "volumes"> & {
   entries: (InventoryEntry & { sha256: string })[];
   volumes: (InventoryVolume & { sha256: string })[];
 };
@@ -86,7 +86,9 @@ t.test("parseInventory() refuses lies and liberties", async (t) => {
     ["catalog names no entry", changed((it) => it.catalog.isos.push({ name: "x", path: "isos/x.iso" }))],
     [
       "catalog path",
-      changed((it) => it.catalog.provenance.push({ path: "../", kind: "file", source: "", established: "manifest" })),
+      changed((it) => {
+        it.catalog.provenance.push({ path: "../", kind: "file", source: "", established: "manifest" });
+      }),
     ],
   ]);
   for (const [why, bytes] of bad) {
@@ -137,7 +139,7 @@ t.test("long lists are read in parts, and every byte of them counts", async (t) 
   files["web/index.json"] = Buffer.from("{}");
   const web = [{ name: "site", answers: 1, origins: ["https://example.org"] }];
   const origins = [{ path: "files/ü-00001", url: "https://mirror.example.org/1" }];
-  const spoilers: [string, (it: Inventory) => unknown][] = [
+  const spoilers: [string, (it: MadeInventory) => unknown][] = [
     ["alone", () => undefined],
     ["with a builder", (it) => Object.assign(it, { builder: { a: '}]},"builder":', entries: [{ path: "x" }] } })],
     ["with a late end in a text", (it) => Object.assign(it.catalog.provenance[5000] ?? {}, { source: "a}]}}.txt" })],

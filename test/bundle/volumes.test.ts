@@ -25,10 +25,10 @@ const copyOf = () => {
 };
 const holdsAll = async (store: string) => {
   const open = await openStore(store);
-  const entries = [...((await open.releases())[0]?.entries ?? [])];
+  const entries = [...((await open.releases())[0]?.inventory.entries ?? [])];
   return (
     entries.length === Object.keys(files).length &&
-    entries.every(([path, it]) => readFileSync(open.blobPath(it.digest)).equals(files[path] as Buffer))
+    entries.every((it) => readFileSync(open.blobPath(it.digest)).equals(files[it.path] as Buffer))
   );
 };
 

@@ -2,6 +2,7 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "tap";
+import { EntryTable } from "../../src/bundle/entry-table.ts";
 import { parseRecipes } from "../../src/bundle/recipe-list.ts";
 import { digestOf, hexOf } from "../../src/io/digest.ts";
 import { parseJson } from "../../src/io/json.ts";
@@ -135,7 +136,7 @@ test("OpenPGP keys have a bound on their packets and their number", async (t) =>
 test("recipes have no more sources, operations and bytes than their file and the format allow", async (t) => {
   const digest = digestOf("built");
   const entry = { path: "a", size: 5, mode: "0644" as const, digest, from: "recipe" as const };
-  const entries = [entry];
+  const entries = EntryTable.from([entry]);
   const head = (sources: number, operations: number) => {
     const bytes = Buffer.alloc(48);
     bytes.write(hexOf(digest), "hex");
@@ -163,7 +164,7 @@ test("recipes have no more sources, operations and bytes than their file and the
   const many = Buffer.concat([whole, Buffer.alloc(count * one.length, one)]);
   let ticks = 0;
   const timer = setInterval(() => ticks++, 10).unref();
-  const recipe = (await parseRecipes(many, [{ ...entry, size: count }])).get(digest);
+  const recipe = (await parseRecipes(many, EntryTable.from([{ ...entry, size: count }]))).get(digest);
   clearInterval(timer);
   t.ok(ticks > 1, `the main thread was free: ${ticks} ticks`);
   const zero = { offset: 0, length: 1 };

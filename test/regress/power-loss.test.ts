@@ -56,10 +56,10 @@ t.test("unpack: every release on every disk is whole, and a rerun finishes", asy
     const report = await unpack([join(dir, "bundle")], { trust: [join(dir, "k.pub")], store: again });
     const open = await openStore(again);
     const [release] = await open.releases();
-    const right = [...(release?.entries ?? [])].every(([path, it]) =>
-      readFileSync(open.blobPath(it.digest)).equals(files[path as keyof typeof files]),
+    const right = [...(release?.inventory.entries ?? [])].every((it) =>
+      readFileSync(open.blobPath(it.digest)).equals(files[it.path as keyof typeof files]),
     );
-    t.ok(report.complete && release?.entries.size === 4 && right, disk.what);
+    t.ok(report.complete && release?.inventory.entries.length === 4 && right, disk.what);
     rmSync(again, { recursive: true });
   }
 });

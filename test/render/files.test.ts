@@ -1,5 +1,6 @@
 /** The other renderers: airferry.repo, kickstart, boot.ipxe, CHECKSUM, packer variables. */
 import t from "tap";
+import { EntryTable } from "../../src/bundle/entry-table.ts";
 import { digestOf } from "../../src/io/digest.ts";
 import { renderBootIpxe } from "../../src/render/boot-ipxe.ts";
 import { renderChecksum } from "../../src/render/checksum.ts";
@@ -66,8 +67,10 @@ t.test("two streams that differ are told apart by qualified URLs", async (t) => 
     stream: "b",
     inventory: {
       ...other.inventory,
-      entries: other.inventory.entries.map((it) =>
-        it.path === "rpms/kubernetes/repodata/repomd.xml" ? { ...it, digest: digestOf("changed") } : it,
+      entries: EntryTable.from(
+        Array.from(other.inventory.entries, (it) =>
+          it.path === "rpms/kubernetes/repodata/repomd.xml" ? { ...it, digest: digestOf("changed") } : it,
+        ),
       ),
     },
   };
@@ -131,7 +134,7 @@ t.test("boot.ipxe boots the kernel and initrd inside the ISO", async (t) => {
 });
 
 t.test("CHECKSUM is in the BSD form", async (t) => {
-  const size = rockyCapi().inventory.entries.find((it) => it.path === "isos/rocky-9.iso")!.size;
+  const size = rockyCapi().inventory.entries.get("isos/rocky-9.iso")!.size;
   t.equal(
     renderChecksum(inputOf([rockyCapi()])),
     `# rocky-9.iso: ${size} bytes\nSHA256 (rocky-9.iso) = ${hexOf("isos/rocky-9.iso")}\n`,

@@ -48,7 +48,7 @@ t.test("stage() writes into its folder only, whatever a release says", async (t)
   const store = createTestStore(join(dir, "store"));
   await mkdir(join(dir, "victim"));
   const { entries, catalog, builder } = rockyCapi().inventory;
-  const content = Object.fromEntries(entries.map(({ path }) => [path, path]));
+  const content = Object.fromEntries(Array.from(entries.paths(), (path) => [path, path]));
   const release = await store.put({ stream: "s", content, catalog });
   const { imageconfig } = builder as { imageconfig: object };
   const refusal = new Map([

@@ -85,7 +85,7 @@ t.test("lock, plan, pack and frozen pack; a rerun fetches nothing; a lost cache 
   const inventory = parseInventory(readFileSync(join(dir, "out/test-000001/airferry.json")));
   t.match(inventory.catalog.images, [{ reference: REFERENCE, source: "capi-builder-v4.6.23.tar" }]);
   t.match(inventory.catalog.rpms, [{ name: "vendor", mode: "loose", rpmrepo: true, packages: 1 }]);
-  const entry = inventory.entries.find((it) => it.path === "files/kickstart/ks.cfg.rhel8");
+  const entry = inventory.entries.get("files/kickstart/ks.cfg.rhel8");
   t.equal(entry?.digest, digestOf("cdrom\n"));
 
   for (const lost of [false, true]) {

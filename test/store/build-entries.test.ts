@@ -2,6 +2,7 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import t, { type Test } from "tap";
+import { EntryTable } from "../../src/bundle/entry-table.ts";
 import { formatRecipes } from "../../src/bundle/recipe-bytes.ts";
 import { parseRecipes, type Recipe, type RecipeRange } from "../../src/bundle/recipe-list.ts";
 import { digestOf } from "../../src/io/digest.ts";
@@ -34,7 +35,7 @@ async function recipeOf(parts: readonly (number | [of: Buffer, offset: number, l
     parts.map((it) => (typeof it === "number" ? Buffer.alloc(it) : it[0].subarray(it[1], it[1] + it[2]))),
   );
   const [digest, size] = [digestOf(bytes), bytes.length];
-  const entries = [{ path: "x", mode: "0644" as const, size, digest, from: "recipe" as const }];
+  const entries = EntryTable.from([{ path: "x", mode: "0644", size, digest, from: "recipe" }]);
   const parsed = await parseRecipes(formatRecipes([{ digest, size, ranges }]), entries);
   return { recipe: parsed.get(digest) as Recipe, bytes };
 }
@@ -152,7 +153,7 @@ t.test("sources that are damaged, short or gone are named; a recipe that lies na
   const { digest, size } = recipe;
   const lying = [{ source: { digest: digestOf(SMALL), size: SMALL.length }, offset: 0, length: 1 }];
   const rest = { offset: 0, length: size - 1 };
-  const entries = [{ path: "x", mode: "0644" as const, size, digest, from: "recipe" as const }];
+  const entries = EntryTable.from([{ path: "x", mode: "0644", size, digest, from: "recipe" }]);
   const parsed = await parseRecipes(formatRecipes([{ digest, size, ranges: [...lying, rest] }]), entries);
   t.same(await damagedBy(parsed.get(digest) as Recipe), []);
   t.equal(await damagedBy(recipe), undefined);

@@ -227,9 +227,9 @@ async function verified(
     ),
   );
   output.progressDone();
-  for (const { stream, serial, entries, signers } of bundles.releases) {
+  for (const { stream, serial, inventory, signers } of bundles.releases) {
     const by = `signed by ${signers.join(", ")}`;
-    output.note(`verified stream ${stream}, serial ${serial}: ${plural(entries.size, "file")}, ${by}`);
+    output.note(`verified stream ${stream}, serial ${serial}: ${plural(inventory.entries.length, "file")}, ${by}`);
   }
   return bundles;
 }

@@ -3,6 +3,7 @@
  * directories are found by binary search in its sorted entries, so 100,000 entries need no further memory. See
  * docs/serve.md, "Paths".
  */
+import type { EntryTable } from "../../bundle/entry-table.ts";
 import type { InventoryEntry } from "../../bundle/inventory-types.ts";
 import { compareUtf8 } from "../../io/text.ts";
 import type { Release } from "../../store/types.ts";
@@ -82,45 +83,27 @@ function list(releases: readonly Release[], directory: string): string[] | undef
 export function isDirectory(view: TreeView, directory: string, stream?: string): boolean {
   return view.releases.some(({ stream: name, inventory: { entries } }) => {
     if (stream !== undefined && stream !== name) return false;
-    return entries[lowerBound(entries, `${directory}/`)]?.path.startsWith(`${directory}/`) === true;
+    const [first, end] = entries.range(`${directory}/`);
+    return first < end;
   });
 }
 
 /** Every entry below a directory path, of each release in turn: a path may come several times. */
 export function* entriesBelow(view: TreeView, directory: string, stream?: string): Generator<InventoryEntry> {
-  const prefix = `${directory}/`;
   for (const { stream: name, inventory } of view.releases) {
     if (stream !== undefined && stream !== name) continue;
     const { entries } = inventory;
-    for (let at = lowerBound(entries, prefix); entries[at]?.path.startsWith(prefix); at++) {
-      yield entries[at] as InventoryEntry;
-    }
+    const [first, end] = entries.range(`${directory}/`);
+    for (let index = first; index < end; index++) yield entries.at(index);
   }
 }
 
-function addNames(entries: readonly InventoryEntry[], prefix: string, names: Set<string>): void {
-  let index = lowerBound(entries, prefix);
-  for (let entry = entries[index]; entry?.path.startsWith(prefix); entry = entries[index]) {
-    const slash = entry.path.indexOf("/", prefix.length);
-    if (slash === -1) {
-      names.add(entry.path.slice(prefix.length));
-      index++;
-    } else {
-      names.add(entry.path.slice(prefix.length, slash + 1));
-      // "0" is the character after "/": the first path beyond everything below this directory.
-      index = lowerBound(entries, `${entry.path.slice(0, slash)}0`, index + 1);
-    }
+function addNames(entries: EntryTable, prefix: string, names: Set<string>): void {
+  const [first, end] = entries.range(prefix);
+  for (let index = first; index < end; ) {
+    const path = entries.pathAt(index);
+    const slash = path.indexOf("/", prefix.length);
+    names.add(path.slice(prefix.length, slash + 1 || undefined));
+    index = slash === -1 ? index + 1 : entries.range(path.slice(0, slash + 1))[1];
   }
-}
-
-function lowerBound(entries: readonly InventoryEntry[], path: string, from = 0): number {
-  let low = from;
-  let high = entries.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    const entry = entries[middle];
-    if (entry !== undefined && compareUtf8(entry.path, path) < 0) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }

@@ -199,9 +199,9 @@ function rowsOf(releases: readonly Release[], { stream }: RenderInput) {
 
 /** Where the files of one stream are. */
 function treeSection(stream: string, releases: readonly Release[]): Html {
-  const folders = new Set(
-    releases.flatMap((it) => it.inventory.entries.map(({ path }) => path.split("/", 1)[0] ?? "")),
-  );
+  const folders = new Set<string>();
+  for (const { inventory } of releases)
+    for (const { path } of inventory.entries) folders.add(path.split("/", 1)[0] ?? "");
   const items = [...folders].map((it) => html`<li>${link(`${rootOf(stream)}/${encodePath(it)}/`, `${it}/`)}</li>`);
   return html`<h2>All files</h2><p>Everything of this stream is below <code>/s/${stream}/</code> as it was packed:</p><ul>${joined(items)}</ul>`;
 }

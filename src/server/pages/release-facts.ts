@@ -102,7 +102,7 @@ function signedBy(signers: readonly string[], names: SignerNames): Html {
 }
 
 function bytesOf({ inventory }: Release): number {
-  return inventory.entries.reduce((sum, entry) => sum + entry.size, 0);
+  return inventory.entries.totalBytes;
 }
 
 /** The day of a time in RFC 3339. */

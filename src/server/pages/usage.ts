@@ -10,7 +10,7 @@ import { isInstallable } from "../../iso/install-tree.ts";
 import { formatReference, parseReference, servedHost } from "../../oci/reference.ts";
 import { repositoriesOf, treeUrl } from "../../render/rpm-repositories.ts";
 import type { RenderInput, RenderRelease } from "../../render/types.ts";
-import { entriesByPath, entryUrl, releasesOf } from "../../render/view.ts";
+import { entryUrl, releasesOf } from "../../render/view.ts";
 
 type ContentKind = "rpms" | "isos" | "files" | "images";
 
@@ -55,7 +55,7 @@ function rpms(input: RenderInput): Way[] {
 function isos(input: RenderInput): Way[] {
   const all = releasesOf(input).flatMap((release) =>
     release.inventory.catalog.isos.flatMap(({ name, path }) => {
-      const entry = entriesByPath(release).get(path);
+      const entry = release.inventory.entries.get(path);
       return entry === undefined ? [] : [{ release, name, entry }];
     }),
   );
@@ -78,7 +78,7 @@ function isos(input: RenderInput): Way[] {
 function files(input: RenderInput): Way[] {
   const [first] = releasesOf(input).flatMap((release) =>
     release.inventory.catalog.files.flatMap(({ path }) => {
-      const entry = entriesByPath(release).get(path);
+      const entry = release.inventory.entries.get(path);
       return entry === undefined ? [] : [{ release, entry }];
     }),
   );

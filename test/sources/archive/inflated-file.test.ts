@@ -130,7 +130,7 @@ t.test(
     t.equal(packed.status, 0, packed.stderr);
     const inventory = inventoryOf(packed.stdout.trim().replace(/^/, `${dir}/`));
     t.match(inventory.catalog.images, [{ reference: REFERENCE, source: "i.tar.zst" }]);
-    const paths = new Set(inventory.entries.map((it) => it.path));
+    const paths = new Set(inventory.entries.paths());
     for (const [index, layer] of LAYERS.entries()) {
       const digest = digestOf(index === 1 ? gzipSync(layer) : layer);
       t.ok(paths.has(`images/blobs/${digest.replace(":", "/")}`), `layer ${index}`);

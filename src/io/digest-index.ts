@@ -9,7 +9,7 @@ const WORD_BYTES = 4;
 
 /**
  * A random word for each of a digest; then slots, a power of two and at least twice as many as rows: 0, or the number
- * of the first row of a digest, counted from 1.
+ * of the row that stands for a digest, counted from 1.
  */
 export type DigestSlots = Uint32Array<SharedArrayBuffer>;
 
@@ -18,6 +18,7 @@ export class DigestIndex {
   readonly #words: Uint32Array;
   readonly #mask: number;
   readonly #sought = new Uint32Array(WORDS);
+  readonly #bytes = Buffer.from(this.#sought.buffer);
 
   /** @param digests 32 bytes a row, from the start of their memory */
   constructor(digests: Uint8Array<SharedArrayBuffer>, slots: DigestSlots) {
@@ -26,28 +27,30 @@ export class DigestIndex {
     this.#mask = slots.length - WORDS - 1;
   }
 
-  /** The index of the first `rows` digests. */
-  static of(digests: Uint8Array<SharedArrayBuffer>, rows: number): DigestIndex {
+  /** An index with room for some rows, and none in it. */
+  static empty(digests: Uint8Array<SharedArrayBuffer>, rows: number): DigestIndex {
     let count = 2;
     while (count < 2 * rows) count *= 2;
     const slots = new Uint32Array(new SharedArrayBuffer(WORD_BYTES * (WORDS + count)));
     randomFillSync(slots, 0, WORDS);
-    const index = new DigestIndex(digests, slots);
-    for (let row = 0; row < rows; row++) {
-      const slot = index.#slotOf(index.#words, WORDS * row);
-      if (slots[slot] === 0) slots[slot] = row + 1;
-    }
-    return index;
+    return new DigestIndex(digests, slots);
   }
 
-  /** The first row with a digest, in hex; -1 for none. */
+  /** Adds a row, unless another one stands for its digest; returns the one that does. */
+  insert(row: number): number {
+    const slot = this.#slotOf(this.#words, WORDS * row);
+    if (this.slots[slot] === 0) this.slots[slot] = row + 1;
+    return (this.slots[slot] ?? 0) - 1;
+  }
+
+  /** The row that stands for a digest, in hex; -1 for none. */
   find(hex: string): number {
-    const written = Buffer.from(this.#sought.buffer).write(hex, "hex");
+    const written = this.#bytes.write(hex, "hex");
     return written === WORDS * WORD_BYTES ? (this.slots[this.#slotOf(this.#sought, 0)] ?? 0) - 1 : -1;
   }
 
-  /** The first row with the digest of `row`. */
-  first(row: number): number {
+  /** The row that stands for the digest of `row`; -1 for none. */
+  of(row: number): number {
     return (this.slots[this.#slotOf(this.#words, WORDS * row)] ?? 0) - 1;
   }
 
