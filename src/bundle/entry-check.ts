@@ -34,7 +34,7 @@ export class EntryReader {
         continue;
       }
       const { sha256, ...entry } = it as EntryInFile;
-      // What occurs twice is told with the other faults of paths.
+      // What occurs twice is reported with the other faults of paths.
       if (this.#before !== undefined && compareUtf8(this.#before, entry.path) > 0)
         this.#problems.push(problem(where, `${where}: not sorted by path: "${printableName(entry.path)}"`));
       this.#before = entry.path;

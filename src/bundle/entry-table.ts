@@ -6,7 +6,6 @@ import { bug } from "../errors.ts";
 import { type Digest, hexOf } from "../io/digest.ts";
 import { DigestIndex, type DigestSlots } from "../io/digest-index.ts";
 import { bufferOf, sharedBytes, sharedNumbers, sharedWords } from "../io/shared-memory.ts";
-import type { InventoryEntry } from "./inventory-types.ts";
 
 const DIGEST_BYTES = 32;
 /** Values of `flags`: the low bit is the mode, what is above it `from`. */
@@ -39,8 +38,26 @@ export interface SharedEntries {
   readonly slots?: DigestSlots;
 }
 
+/** One file of the release. */
+export interface TableEntry {
+  /** Relative, `/`-separated, no empty, `.` or `..` segments; NFC. */
+  path: string;
+  /** Bytes. */
+  size: number;
+  mode: "0644" | "0755";
+  /** In the file: `sha256`, hex. */
+  digest: Digest;
+  /** First byte of the content in the tar stream, after its header records. Absent with `from`. */
+  offset?: number;
+  /**
+   * `bundle`: another entry of this bundle carries the same bytes. `store`, in a delta: none does, and the store must
+   * have them already. `recipe`, in a delta: the reader builds them (recipe-list.ts).
+   */
+  from?: "bundle" | "store" | "recipe";
+}
+
 /** Entries sorted by path. Indexes are 0 to `length - 1`; others are bugs of the caller. */
-export class EntryTable implements Iterable<InventoryEntry> {
+export class EntryTable implements Iterable<TableEntry> {
   readonly length: number;
   readonly #columns: SharedEntries;
   readonly #paths: Buffer;
@@ -62,7 +79,7 @@ export class EntryTable implements Iterable<InventoryEntry> {
   }
 
   /** A table of entries in any order. */
-  static from(entries: Iterable<InventoryEntry>): EntryTable {
+  static from(entries: Iterable<TableEntry>): EntryTable {
     const writer = new EntryTableWriter();
     for (const it of entries) writer.add(it);
     return writer.finish();
@@ -73,7 +90,7 @@ export class EntryTable implements Iterable<InventoryEntry> {
     return this.#index === undefined ? this.#columns : { ...this.#columns, slots: this.#index.slots };
   }
 
-  at(index: number): InventoryEntry {
+  at(index: number): TableEntry {
     const path = this.pathAt(index);
     const size = this.sizeAt(index);
     const mode = this.modeAt(index);
@@ -100,7 +117,7 @@ export class EntryTable implements Iterable<InventoryEntry> {
     return this.#columns.sizes[index] ?? 0;
   }
 
-  modeAt(index: number): InventoryEntry["mode"] {
+  modeAt(index: number): TableEntry["mode"] {
     return MODES[((this.#columns.flags[index] ?? 0) & 1) as 0 | 1];
   }
 
@@ -113,7 +130,7 @@ export class EntryTable implements Iterable<InventoryEntry> {
     return offset === NONE ? undefined : offset;
   }
 
-  fromAt(index: number): InventoryEntry["from"] {
+  fromAt(index: number): TableEntry["from"] {
     return PLACES[(this.#columns.flags[index] ?? 0) >> 1];
   }
 
@@ -125,7 +142,7 @@ export class EntryTable implements Iterable<InventoryEntry> {
   }
 
   /** The entry with a path. */
-  get(path: string): InventoryEntry | undefined {
+  get(path: string): TableEntry | undefined {
     const index = this.find(path);
     return index < 0 ? undefined : this.at(index);
   }
@@ -144,7 +161,7 @@ export class EntryTable implements Iterable<InventoryEntry> {
   }
 
   /** The entries whose paths start with `prefix`, as objects: for the few. */
-  below(prefix: string): InventoryEntry[] {
+  below(prefix: string): TableEntry[] {
     const [first, end] = this.range(prefix);
     return Array.from({ length: end - first }, (_, at) => this.at(first + at));
   }
@@ -180,12 +197,12 @@ export class EntryTable implements Iterable<InventoryEntry> {
   }
 
   /** The entry at `index`, which has a place in the stream. */
-  placedAt(index: number): InventoryEntry & { offset: number } {
+  placedAt(index: number): TableEntry & { offset: number } {
     const it = this.at(index);
     return { ...it, offset: it.offset ?? bug(`no place of entry ${index}`) };
   }
 
-  *[Symbol.iterator](): Generator<InventoryEntry, void> {
+  *[Symbol.iterator](): Generator<TableEntry, void> {
     for (let index = 0; index < this.length; index++) yield this.at(index);
   }
 
@@ -202,7 +219,7 @@ export class EntryTable implements Iterable<InventoryEntry> {
   }
 
   /** How many entries say that their bytes come `from` there, and what they have together. */
-  tally(from: InventoryEntry["from"]): { files: number; bytes: number } {
+  tally(from: TableEntry["from"]): { files: number; bytes: number } {
     const sum = { files: 0, bytes: 0 };
     for (let index = 0; index < this.length; index++) {
       if (this.fromAt(index) !== from) continue;
@@ -212,14 +229,14 @@ export class EntryTable implements Iterable<InventoryEntry> {
     return sum;
   }
 
-  some(test: (entry: InventoryEntry) => boolean): boolean {
+  some(test: (entry: TableEntry) => boolean): boolean {
     for (const it of this) if (test(it)) return true;
     return false;
   }
 
   /** The entries that pass the test, as objects: for the few. */
-  filter(test: (entry: InventoryEntry) => boolean): InventoryEntry[] {
-    const passed: InventoryEntry[] = [];
+  filter(test: (entry: TableEntry) => boolean): TableEntry[] {
+    const passed: TableEntry[] = [];
     for (const it of this) if (test(it)) passed.push(it);
     return passed;
   }
@@ -273,7 +290,7 @@ export class EntryTableWriter {
     return this.#length;
   }
 
-  add({ path, size, mode, digest, offset, from }: InventoryEntry): void {
+  add({ path, size, mode, digest, offset, from }: TableEntry): void {
     const index = this.#length++;
     const start = this.#starts[index] ?? 0;
     this.#makeRoom(start + MAX_CHAR_BYTES * path.length);

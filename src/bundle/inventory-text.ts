@@ -1,7 +1,7 @@
 /**
  * The text of an inventory as a value: canonical JSON, which means that formatting the value gives the same text. It is
- * pushed in pieces, since it may have a hundred megabytes: its two long lists are parsed part by part and handed on, and
- * only the rest becomes one value. docs/format.md, "Inventory".
+ * pushed in pieces, since it may have a hundred megabytes: its two long lists are parsed part by part and handed on,
+ * and only the rest becomes one value. docs/format.md, "Inventory".
  */
 import { isUtf8 } from "node:buffer";
 import { randomUUID } from "node:crypto";
@@ -33,7 +33,7 @@ const STEP_BYTES = 512 * 1024;
 const NOTHING = Buffer.alloc(0);
 
 /** Takes the items of the long lists, in parts: of entries, and of lines of provenance. */
-export type TakeItems = readonly [entries: (items: unknown[]) => void, provenance: (items: unknown[]) => void];
+type TakeItems = readonly [entries: (items: unknown[]) => void, provenance: (items: unknown[]) => void];
 
 /** Errors are for text that is not UTF-8, not JSON, not canonical, too deep, or has half of a surrogate pair. */
 export class CanonicalReader {

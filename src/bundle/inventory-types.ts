@@ -4,7 +4,7 @@
  */
 import type { Digest } from "../io/digest.ts";
 import type { Established, Kind } from "../io/types.ts";
-import type { EntryTable } from "./entry-table.ts";
+import type { EntryTable, TableEntry } from "./entry-table.ts";
 
 /** The hint for ERR_BUNDLE_VERSION. */
 export const NEWER_AIRFERRY = "a newer airferry packed it: bring that version in, and use it here too";
@@ -15,22 +15,7 @@ export const REQUIRES_RECIPES = "recipes";
 export const INVENTORY_MEDIA_TYPE = "application/vnd.airferry.inventory.v1+json";
 
 /** One file of the release. */
-export interface InventoryEntry {
-  /** Relative, `/`-separated, no empty, `.` or `..` segments; NFC. */
-  path: string;
-  /** Bytes. */
-  size: number;
-  mode: "0644" | "0755";
-  /** In the file: `sha256`, hex. */
-  digest: Digest;
-  /** First byte of the content in the tar stream, after its header records. Absent with `from`. */
-  offset?: number;
-  /**
-   * `bundle`: another entry of this bundle carries the same bytes. `store`, in a delta: none does, and the store must
-   * have them already. `recipe`, in a delta: the reader builds them (recipe-list.ts).
-   */
-  from?: "bundle" | "store" | "recipe";
-}
+export type InventoryEntry = TableEntry;
 
 export interface InventoryVolume {
   /** `data.tar.0000` … */
@@ -53,7 +38,7 @@ export interface Provenance {
 }
 
 /** A table (provenance-table.ts), unless it was made here. */
-export type ProvenanceLines = Iterable<Provenance> & { readonly length: number };
+type ProvenanceLines = Iterable<Provenance> & { readonly length: number };
 
 export interface CatalogIso {
   name: string;

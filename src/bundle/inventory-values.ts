@@ -1,4 +1,4 @@
-/** What values of an inventory may be, and how a wrong one is told. docs/format.md, "Inventory". */
+/** What values of an inventory may be, and how a wrong one is reported. docs/format.md, "Inventory". */
 import type { Problem } from "../errors.ts";
 import { parseHex } from "../io/digest.ts";
 import { INVENTORY_NAME } from "./media-names.ts";

@@ -290,7 +290,7 @@ function isAudience(value: unknown): boolean {
   return value.every((it, at) => isName(it) && (at === 0 || compareUtf8(value[at - 1], it) < 0));
 }
 
-/** Problems of the single values, which are told before those of the lists. */
+/** Problems of the single values, which are reported before those of the lists. */
 function checkValues(value: Record<string, unknown>): Problem[] {
   const problems: Problem[] = [];
   const expect = (fine: boolean, where: string, message: string) => {

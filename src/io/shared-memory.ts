@@ -21,7 +21,7 @@ export function sharedNumbers(count: number, start?: Float64Array): Float64Array
   return numbers;
 }
 
-/** The same memory, with what a Buffer can do: it comes out of a message without it. */
+/** The same memory, with what a Buffer can do: in a message that is lost. */
 export function bufferOf(bytes: Uint8Array<SharedArrayBuffer>): Buffer<SharedArrayBuffer> {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
