@@ -1,6 +1,15 @@
 /** The trees of an image's two layers: what the program needs of the system, and the program. */
 import { execFileSync } from "node:child_process";
-import { chmodSync, copyFileSync, cpSync, existsSync, mkdirSync, realpathSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { DOCUMENT_FOLDER, DOCUMENTS, sameTime } from "../build-packages-parts/payload.ts";
 
@@ -30,6 +39,12 @@ export function fillBase(root: string, program: string, time: number): Library[]
     const text = `/usr/share/doc/${name}/copyright`;
     if (!existsSync(text)) throw new Error(`the package ${name} has no ${text}, which has to go with its libraries`);
     put(root, text, 0o644, (to) => copyFileSync(realpathSync(text), to));
+    // The long texts stand in one place, which these name.
+    for (const [named] of readFileSync(text, "utf8").matchAll(
+      /\/usr\/share\/common-licenses\/[A-Za-z0-9.-]*[A-Za-z0-9]/g,
+    )) {
+      put(root, named, 0o644, (to) => copyFileSync(realpathSync(named), to));
+    }
   }
   const user = `airferry:x:${USER_ID}:${USER_ID}:airferry:/:/sbin/nologin\n`;
   put(root, "etc/passwd", 0o644, (to) => writeFileSync(to, `root:x:0:0:root:/root:/sbin/nologin\n${user}`));

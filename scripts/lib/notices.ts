@@ -1,26 +1,16 @@
 /**
- * Collects the licenses of everything in the program, from package-lock.json and node_modules. A package without the
- * text of its license is refused, unless upstream is known to publish none; then the license is named.
+ * Collects the licenses of everything in the program, from package-lock.json and node_modules. A package without the text
+ * of its license there has one in `licenses/`, or that of another package of the same publisher and license; else it is
+ * refused.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 
 const root = join(import.meta.dirname, "..", "..");
 const LICENSE_FILE = /^(licen[cs]e|copying|notice)([.-].*)?$/i;
-/**
- * Packages that upstream publishes without the text of their license; MIT or ISC, Apache-2.0 of the AWS SDK, and CC0 and CC-BY of SPDX's lists, was
- * looked up by hand.
- */
-const WITHOUT_TEXT = new Set([
-  "@aws-sdk/credential-provider-http",
-  "@aws-sdk/credential-provider-login",
-  "@aws-sdk/nested-clients",
-  "isarray",
-  "saxes",
-  "spdx-exceptions",
-  "spdx-license-ids",
-  "xz-decompress",
-]);
+const OWN_TEXTS = join(import.meta.dirname, "licenses");
+/** By scope: a package of the same publisher that comes with the text of the license that all of its packages have. */
+const OF_PUBLISHER = new Map([["@aws-sdk", "@aws-sdk/client-s3"]]);
 const LINE = `${"=".repeat(80)}\n`;
 
 interface Locked {
@@ -51,17 +41,40 @@ export function packages(): Package[] {
     const name = path.slice(path.lastIndexOf("node_modules/") + "node_modules/".length);
     const folder = join(root, path);
     if (!existsSync(folder)) throw new Error(`cannot read "${path}": run npm ci first`);
-    const texts = readdirSync(folder)
-      .filter((it) => LICENSE_FILE.test(it))
-      .sort()
-      .map((it) => readFileSync(join(folder, it), "utf8").replaceAll("\r\n", "\n").trim());
-    if (texts.length === 0 && !WITHOUT_TEXT.has(name))
-      throw new Error(`cannot determine the license of ${name}: the package has no license file`);
-    found.set(`${name}@${version}`, { name, version, license: license ?? "unknown", texts });
+    found.set(`${name}@${version}`, { name, version, license: license ?? "unknown", texts: textsOf(name, folder) });
   }
   return [...found.values()].sort((a, b) =>
     a.name < b.name ? -1 : a.name > b.name ? 1 : a.version < b.version ? -1 : 1,
   );
+}
+
+function textsOf(name: string, folder: string): string[] {
+  const texts = readdirSync(folder)
+    .filter((it) => LICENSE_FILE.test(it))
+    .sort()
+    .map((it) => readText(join(folder, it)));
+  if (texts.length > 0) return texts;
+  const own = join(OWN_TEXTS, `${name.replaceAll("/", "-")}.txt`);
+  if (existsSync(own)) return [readText(own)];
+  // The oldest way to say it: a heading in the README, and the whole text below.
+  const readme = join(folder, "README.md");
+  const [, said] = existsSync(readme) ? (/^## License\n([\s\S]*)/m.exec(readText(readme)) ?? []) : [];
+  if (said?.includes("Permission is hereby granted")) return [said.trim()];
+  const other = OF_PUBLISHER.get(name.split("/")[0] ?? "");
+  if (other === undefined) {
+    throw new Error(`cannot determine the license of ${name}: write its text into ${own}, as upstream has it`);
+  }
+  const [ofIt, ofOther] = [folder, join(root, "node_modules", other)].map((it) => {
+    const { license, author } = JSON.parse(readFileSync(join(it, "package.json"), "utf8"));
+    return JSON.stringify([license, author]);
+  });
+  if (ofIt !== ofOther)
+    throw new Error(`${name} has not the license or the publisher of ${other}: ${ofIt}, ${ofOther}`);
+  return textsOf(other, join(root, "node_modules", other));
+}
+
+function readText(file: string): string {
+  return readFileSync(file, "utf8").replaceAll("\r\n", "\n").trim();
 }
 
 /** The license of Node, which the single-file program contains, with those of its parts. */
@@ -77,12 +90,10 @@ function nodeLicense(): string {
 export function thirdParty(): string {
   const all = packages();
   const list = all.map((it) => `  ${it.name} ${it.version}: ${it.license}`).join("\n");
-  const parts = all.map(({ name, version, license, texts }) => {
-    const text =
-      texts.length > 0 ? texts.join("\n\n") : `The package has no text of its license, which it calls ${license}.`;
-    return `${LINE}${name} ${version} (${license})\n${LINE}\n${text}\n`;
-  });
-  const gpl = readFileSync(join(root, "scripts", "lib", "gpl-3.0.txt"), "utf8").trim();
+  const parts = all.map(
+    ({ name, version, license, texts }) => `${LINE}${name} ${version} (${license})\n${LINE}\n${texts.join("\n\n")}\n`,
+  );
+  const gpl = readText(join(OWN_TEXTS, "gpl-3.0.txt"));
   return [
     `Third-party software in airferry. Made by scripts/notices; do not edit.\n\n${list}\n  Node.js ${process.versions.node} (single-file program only)\n`,
     ...parts,

@@ -46,6 +46,15 @@ if (needs(t, "ldd", "dpkg-query", "tar") && process.getuid?.() === 0) {
     t.match(config.config.Labels["airferry.libraries"], /libc6=\S+ libgcc-s1=\S+ libstdc\+\+6=\S+/);
     t.equal(config.created, "2026-01-01T00:00:00Z");
     t.equal(run("skopeo", "copy", `oci-archive:${file}`, `dir:${join(dir, "copied")}`).status, 0);
+    const layers = readdirSync(join(dir, "copied")).filter((it) => /^[0-9a-f]{64}$/.test(it));
+    const inside = layers.map((it) => run("tar", "-tzf", join(dir, "copied", it)).stdout).join("");
+    for (const it of [
+      "doc/libc6/copyright",
+      "common-licenses/GPL-3",
+      "common-licenses/LGPL-2.1",
+      "doc/airferry/THIRD-PARTY.txt",
+    ])
+      t.match(inside, `./usr/share/${it}\n`);
     t.equal(run("skopeo", "copy", `docker-archive:${file}`, `dir:${join(dir, "copied-2")}`).status, 0);
   });
 
