@@ -179,6 +179,8 @@ interface ExportTreeOptions extends Omit<TreeOptions, "isos" | "link" | "recheck
   stream?: string | undefined;
   /** PEM file of the CA that signed the web server's certificate, for clients. */
   ca?: string | undefined;
+  /** Hears how much of new images was read to find what is inside, before a tree is written into a bucket. */
+  reading?: ((done: number, total: number) => void) | undefined;
   /** Hears what is unusable in a release. */
   onFault?: ((message: string) => void) | undefined;
   /** Opens the store for reading. */
@@ -262,7 +264,7 @@ async function writeTreeOf(
   if (isS3Name(dir)) {
     const { writeBucketTree } = await import("./tree/write-bucket.ts");
     try {
-      return await writeBucketTree(site, { dir, base, isos, recheck, progress });
+      return await writeBucketTree(site, { dir, base, isos, recheck, progress, reading: options.reading });
     } finally {
       site.close();
     }

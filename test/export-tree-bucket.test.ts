@@ -1,7 +1,7 @@
 /** `export tree s3://…` as a program: killed at any instant, and what it says. */
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import t from "tap";
@@ -46,9 +46,18 @@ t.test("killed at any instant, what is there leads nowhere wrong, and a rerun fi
       env: { ...commandEnvironment(dir), ...env },
       stdio: "ignore",
     });
-  const first = performance.now();
-  await once(run(stores[0] as string), "exit");
-  const spanMs = performance.now() - first;
+  const lists = () => (existsSync(join(folder, ".airferry/lists")) ? readdirSync(join(folder, ".airferry/lists")) : []);
+  /** Waits until a run begins to write: a list is there that was not. */
+  const begun = async (child: ChildProcess) => {
+    const before = new Set(lists());
+    while (child.exitCode === null && lists().every((it) => before.has(it))) await sleep(5);
+    return performance.now();
+  };
+  const first = run(stores[0] as string);
+  const ended = once(first, "exit");
+  const since = await begun(first);
+  await ended;
+  const spanMs = performance.now() - since;
   const tags = readdirSync(join(folder, "v2"), { recursive: true, encoding: "utf8" }).flatMap((it) => {
     const [, image, tag = ""] = /^(.+)\/manifests\/([^/]+)$/.exec(it) ?? [];
     return image === undefined || tag.startsWith("sha256:") ? [] : [`${image}:${tag}`];
@@ -60,7 +69,8 @@ t.test("killed at any instant, what is there leads nowhere wrong, and a rerun fi
   for (let at = 0; at < 6; at++) {
     const child = run(stores[(at + 1) % 2] as string);
     const gone = once(child, "exit");
-    await sleep(spanMs * (0.3 + (0.7 * random(1000)) / 1000));
+    await begun(child);
+    await sleep((spanMs * random(1000)) / 1000);
     if (child.kill("SIGKILL")) killed++;
     await gone;
     t.strictSame(faultsOf(folder, repositories, tags), [], `after the kill ${at}`);
@@ -77,11 +87,16 @@ t.test("killed at any instant, what is there leads nowhere wrong, and a rerun fi
   ] as const)
     t.ok(readFileSync(join(folder, path)).equals(noise(20_000, seed)), path);
   t.strictSame(readdirSync(env.TMPDIR), [], "work folders of killed runs are gone as well");
-  const lists = readdirSync(join(folder, ".airferry/lists"));
   const state = JSON.parse(readFileSync(join(folder, ".airferry/tree.json"), "utf8"));
   t.match(state, { pending: [], retired: [] });
   const named = [state.current, ...state.before] as string[];
-  t.strictSame(lists.map((it) => `.airferry/lists/${it}`).sort(), named.sort(), "only the lists that count");
+  t.strictSame(
+    lists()
+      .map((it) => `.airferry/lists/${it}`)
+      .sort(),
+    named.sort(),
+    "only the lists that count",
+  );
 
   const again = await start(dir, [...args, "--json"], env).done;
   t.match(JSON.parse(again.stdout), {

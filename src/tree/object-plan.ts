@@ -58,18 +58,21 @@ const MANIFEST_TYPES = new Set(Object.keys(MANIFEST_ENDINGS));
 /** Pages that are asked for without a slash at their end; nothing is below them. */
 const LEAF_PAGE = /^(?:s\/[^/]+\/)?(?:registry|releases\/[^/]+)$/;
 const REPOMD = /(?:^|\/)repodata\/repomd\.xml(?:\.asc|\.key)?$/;
+/** Of S3, in UTF-8. */
+const MAX_KEY_BYTES = 1024;
 const MAX_MANIFEST_BYTES = 16 * 1024 * 1024;
 
 /**
  * What the bucket of a composed tree has.
- * @param isAws of AWS, which reads a plus in a URL as a blank */
+ * @param place `prefix`: what the storage has before each key; `isAws`: it reads a plus in a URL as a blank
+ */
 export async function planObjects(
   listing: Listing,
   composed: Composed,
   pool: ObjectPool,
-  isAws: boolean,
+  { prefix, isAws }: { prefix: string; isAws: boolean },
 ): Promise<ObjectPlan> {
-  const planner = new Planner(listing, composed, pool);
+  const planner = new Planner(listing, composed, pool, MAX_KEY_BYTES - prefix.length - 1);
   planner.addTree();
   await planner.addRegistry();
   planner.addPages();
@@ -85,8 +88,10 @@ class Planner {
   readonly #listing: Listing;
   readonly #composed: Composed;
   readonly #pool: ObjectPool;
+  readonly #maxKeyBytes: number;
 
-  constructor(listing: Listing, composed: Composed, pool: ObjectPool) {
+  constructor(listing: Listing, composed: Composed, pool: ObjectPool, maxKeyBytes: number) {
+    this.#maxKeyBytes = maxKeyBytes;
     this.#listing = listing;
     this.#composed = composed;
     this.#pool = pool;
@@ -226,6 +231,10 @@ class Planner {
   /** Of two that want one key the first has it; storages over folders cannot have both `a` and `a/b`. */
   #put(object: PlannedObject): void {
     const { key } = object;
+    if (Buffer.byteLength(key) > this.#maxKeyBytes) {
+      this.#listing.leaveOut(key, `S3 has names of at most ${MAX_KEY_BYTES} bytes`);
+      return;
+    }
     const above: string[] = [];
     for (let end = key.lastIndexOf("/"); end > 0; end = key.lastIndexOf("/", end - 1)) above.push(key.slice(0, end));
     const taken = [key, ...above].find((it) => this.objects.has(it));

@@ -24,14 +24,21 @@ type Source = { size: number } & ({ stored: StoredFile } | { file: string } | { 
 
 /** The contents of one tree. Close it. */
 export class ObjectPool implements TreeContents {
+  /** Images of which it is known what is inside, in hex. */
+  readonly known = new Set<string>();
   readonly #dir: string;
+  readonly #onRead: ((bytes: number) => void) | undefined;
   readonly #sources = new Map<Digest, Source>();
   readonly #images = new Map<Digest, Promise<{ image: IsoImage; close(): Promise<void> }>>();
   readonly #verified = new Map<Digest, Promise<void>>();
 
-  /** @param dir an empty folder, for texts */
-  constructor(dir: string) {
+  /**
+   * @param dir an empty folder, for texts
+   * @param onRead hears of bytes of images that are read to find what is inside
+   */
+  constructor(dir: string, onRead?: (bytes: number) => void) {
     this.#dir = dir;
+    this.#onRead = onRead;
   }
 
   async close(): Promise<void> {
@@ -64,6 +71,7 @@ export class ObjectPool implements TreeContents {
       if (chunk.length === 0) throw new AirferryError("ERR_IO", `cannot read a file in an ISO: it ends at byte ${at}`);
       hash.update(chunk);
       at += chunk.length;
+      this.#onRead?.(chunk.length);
     }
     const digest: Digest = `sha256:${hash.digest("hex")}`;
     await this.has(digest, source.size, from);
@@ -75,8 +83,8 @@ export class ObjectPool implements TreeContents {
     return true;
   }
 
-  lacks(): boolean {
-    return true;
+  lacks({ digest }: StoredFile): boolean {
+    return !this.known.has(hexOf(digest));
   }
 
   /** Bytes of a content that was added. */
@@ -90,7 +98,7 @@ export class ObjectPool implements TreeContents {
     const { stored } = source;
     if (stored.open !== undefined) return stored.open();
     // What is inside has no digest of its own to compare with.
-    const verified = this.#verified.get(digest) ?? verifyFile(stored);
+    const verified = this.#verified.get(digest) ?? verifyFile(stored, this.#onRead);
     this.#verified.set(digest, verified);
     await verified;
     return openBytes(stored.file);
@@ -151,8 +159,8 @@ export class ObjectPool implements TreeContents {
   }
 }
 
-async function verifyFile(stored: StoredFile): Promise<void> {
-  const { digests, read } = await digestsOfFile(stored.file, stored.size, []).catch((error: unknown) => {
+async function verifyFile(stored: StoredFile, onRead: ((bytes: number) => void) | undefined): Promise<void> {
+  const { digests, read } = await digestsOfFile(stored.file, stored.size, [], onRead).catch((error: unknown) => {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") throw damagedBlob(stored, "no such file");
     throw ioError("read", stored.file, error);
   });

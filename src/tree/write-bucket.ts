@@ -21,22 +21,36 @@ const MAX_NOTES_BYTES = 256 * 1024 * 1024;
 const NOTES_FOLDER = `${OWN_FOLDER}isos/`;
 const NOTES_AT_ONCE = 4;
 
+interface BucketTreeOptions extends Pick<TreeOptions, "dir" | "base" | "isos" | "recheck" | "progress"> {
+  /** Hears how much of new images was read to find what is inside. */
+  reading?: TreeOptions["progress"];
+}
+
+interface WriteOptions extends BucketTreeOptions {
+  /** Folder of notes about images. */
+  notes: string;
+  /** Bytes of images that will be read. */
+  plan: { images: number };
+}
+
 /**
  * Writes the tree. What it changes is in such an order that whoever reads meanwhile finds what it was led to.
  * @throws {AirferryError} ERR_USAGE for the place; ERR_BUSY; ERR_STORE_INVALID for a damaged blob; ERR_NOT_FOUND for no
  *   bucket; ERR_OBJECT_STORAGE, ERR_SPACE, ERR_IO
  */
-export async function writeBucketTree(
-  site: SilentSite,
-  options: Omit<TreeOptions, "store" | "link">,
-): Promise<WrittenTree> {
+export async function writeBucketTree(site: SilentSite, options: BucketTreeOptions): Promise<WrittenTree> {
   const target = parseS3Target(options.dir, process.env, "tree");
   checkSiteTarget(target);
   return withWorkFolder("airferry-tree-", async (dir) => {
     const tree = await BucketTree.open(target);
-    const pool = new ObjectPool(dir);
+    let read = 0;
+    const plan = { images: 0 };
+    const pool = new ObjectPool(dir, (bytes) => {
+      read += bytes;
+      options.reading?.(Math.min(read, plan.images), plan.images);
+    });
     try {
-      return await write(site, target, tree, pool, join(dir, "isos"), options);
+      return await write(site, target, tree, pool, { notes: join(dir, "isos"), plan, ...options });
     } finally {
       await pool.close();
       await tree.close();
@@ -49,16 +63,26 @@ async function write(
   target: S3Target,
   tree: BucketTree,
   pool: ObjectPool,
-  notes: string,
-  { base, isos, recheck, progress }: Pick<TreeOptions, "base" | "isos" | "recheck" | "progress">,
+  { base, isos, recheck, progress, notes, plan }: WriteOptions,
 ): Promise<WrittenTree> {
   const { bucket } = tree;
   await mkdir(notes);
-  if (isos === "extract") await fetchNotes(site, tree, notes);
+  if (isos === "extract") for (const it of await fetchNotes(site, tree, notes)) pool.known.add(it);
   const listing = new Listing();
-  const composed = await compose({ site, pool, listing, isos, base, notes, plan: async () => {} });
+  const composed = await compose({
+    site,
+    pool,
+    listing,
+    isos,
+    base,
+    notes,
+    plan: async (_, extracted) => {
+      // Blobs that are files are compared with their digests first.
+      plan.images = site.store.openBlob === undefined ? 2 * extracted : extracted;
+    },
+  });
   const isAws = /^(?:|https?:\/\/[^/]*\.amazonaws\.com(?:\.cn)?)$/.test(target.endpoint ?? "");
-  const { objects, elsewhere } = await planObjects(listing, composed, pool, isAws);
+  const { objects, elsewhere } = await planObjects(listing, composed, pool, { prefix: target.prefix, isAws });
   const { files, rulesLeftOut } = bucketSite({ target, base, elsewhere, hosts: composed.registry.hosts });
   for (const [name, text] of files) objects.unshift(await ownObject(pool, name, Buffer.from(text)));
   for (const name of await readdir(notes))
@@ -112,13 +136,17 @@ async function ownObject(pool: ObjectPool, name: string, bytes: Buffer): Promise
   return { key: `${OWN_FOLDER}${name}`, digest, size: bytes.length, headers, step: STEPS.content };
 }
 
-/** Brings what earlier runs found in images, so that those are not read again. */
-async function fetchNotes(site: SilentSite, { bucket }: BucketTree, folder: string): Promise<void> {
+/** Brings what earlier runs found in images, so that those are not read again; returns which, in hex. */
+async function fetchNotes(site: SilentSite, { bucket }: BucketTree, folder: string): Promise<string[]> {
+  const known: string[] = [];
   const images = site.view.releases.flatMap(({ inventory, entries }) =>
     inventory.catalog.isos.flatMap((it) => entries.get(it.path)?.digest ?? []),
   );
   await eachLimited(new Set(images.map(hexOf)), NOTES_AT_ONCE, async (hex) => {
     const found = await bucket.get(`${NOTES_FOLDER}${hex}.json`, MAX_NOTES_BYTES);
-    if (found !== undefined) await writeFile(join(folder, `${hex}.json`), found.bytes);
+    if (found === undefined) return;
+    await writeFile(join(folder, `${hex}.json`), found.bytes);
+    known.push(hex);
   });
+  return known;
 }

@@ -55,8 +55,8 @@ export function splitObjects(
     const isRight =
       !recheck &&
       known?.digest === it.digest &&
-      known.etag === listed?.etag &&
       listed?.size === it.size &&
+      isSameState(known.etag, listed.etag) &&
       headersKey(known) === headersKey(it);
     if (isRight) right.push({ ...it, etag: known.etag, sha256: known.sha256 });
     else doubtful.push(it);
@@ -128,12 +128,17 @@ class Writer {
     if (listed?.size !== size) return undefined;
     const known = current.get(key);
     // Another content of the same size under a name that moves: not worth a question.
-    if (known !== undefined && known.digest !== digest && known.etag === listed.etag) return undefined;
+    if (known !== undefined && known.digest !== digest && isSameState(known.etag, listed.etag)) return undefined;
     const found = await bucket.head(key);
     if (found?.size !== size || headersKey(found) !== headersKey(object)) return undefined;
     const inParts = known?.digest === digest ? known.sha256 : undefined;
     const expected = size > PART_BYTES ? inParts : checksumOf(digest);
-    if (expected === undefined || found.sha256 !== expected) return undefined;
+    // Some storages keep no checksums: then it is as it was written, or unknown.
+    const isRight =
+      found.sha256 === undefined
+        ? known?.digest === digest && isSameState(known.etag, found.etag)
+        : found.sha256 === expected;
+    if (!isRight) return undefined;
     return { ...object, etag: found.etag, sha256: inParts };
   }
 
@@ -180,6 +185,11 @@ class Writer {
     this.#moved += bytes;
     this.#context.progress?.(Math.min(this.#moved, this.#total), this.#total);
   }
+}
+
+/** Some storages quote ETags in answers, and not in lists. */
+function isSameState(a: string | undefined, b: string): boolean {
+  return a !== undefined && a !== "" && a.replaceAll('"', "") === b.replaceAll('"', "");
 }
 
 function checksumOf(digest: Digest): string {

@@ -207,6 +207,17 @@ t.test("a large file goes up in parts, once; a damaged blob stops it", { skip },
   }
 });
 
+t.test("names that are ours elsewhere stay what they are", { skip }, async (t) => {
+  const content = { "files/docs/index.html": "<script>x</script>", [`files/${"long/".repeat(199)}name`]: "long" };
+  const { write, read, bucket } = await bench(t, { stream: "a", content });
+  const { leftOut, notes } = await write();
+  t.equal(read("files/docs/index.html"), content["files/docs/index.html"]);
+  t.match((await bucket.head("files/docs/index.html"))?.headers, { contentType: "application/octet-stream" });
+  t.match(notes.join("\n"), /files\/docs\/index\.html: another file has the name/);
+  t.match(notes.join("\n"), /long\/.*: S3 has names of at most 1024 bytes/);
+  t.ok(leftOut > 1);
+});
+
 t.test("ISOs: files inside, and links to folders are folders", { skip }, async (t) => {
   const link = (name: string, ...parts: [number, string][]) => ({
     id: name.toUpperCase().slice(0, 8),

@@ -132,12 +132,13 @@ async function exportFolder(output: Output, [dir = "", ...more]: string[], flags
     });
   }
   const { exportTree } = await import("../../export.ts");
-  const progress = output.progress("exporting");
+  const [reading, progress] = [output.progress("reading ISOs"), output.progress("exporting")];
   const written = await interruptible(() =>
     exportTree({
       ...flags,
       dir,
       progress: (done, total) => progress({ done, total }),
+      reading: (done, total) => reading({ done, total }),
       onFault: (message) => output.note(message),
     }),
   ).catch((error: unknown) => {
