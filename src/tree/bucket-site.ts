@@ -34,6 +34,20 @@ interface BucketSite {
   hosts: ReadonlyMap<string, string>;
 }
 
+/** The command of AWS for a bucket, up to what it does. */
+function awsFor({ endpoint }: S3Target): string {
+  return `aws${endpoint === undefined ? "" : ` --endpoint-url ${shellWord(endpoint)}`}`;
+}
+
+/** The command that shows what to do with a tree. */
+export function showCommand(target: S3Target): string {
+  return `${awsFor(target)} s3 cp ${placeOf(target)}${OWN_FOLDER}README.txt -`;
+}
+
+function placeOf({ bucket, prefix }: S3Target): string {
+  return `s3://${bucket}/${prefix === "" ? "" : `${prefix}/`}`;
+}
+
 /** The files, by their names; and how many rules of redirection a website has no room for. */
 export function bucketSite(site: BucketSite): { files: [name: string, text: string][]; rulesLeftOut: number } {
   const rules = websiteRules(site);
@@ -204,9 +218,8 @@ ${isTls ? upstreamTls : ""}${HIDDEN.map((it) => `  proxy_hide_header ${it};\n`).
 }
 
 function readme({ target, base }: BucketSite): string {
-  const { endpoint, bucket, prefix } = target;
-  const aws = `aws${endpoint === undefined ? "" : ` --endpoint-url ${shellWord(endpoint)}`}`;
-  const place = `s3://${bucket}/${prefix === "" ? "" : `${prefix}/`}`;
+  const { bucket, prefix } = target;
+  const [aws, place] = [awsFor(target), placeOf(target)];
   const parts = [
     `This was written by airferry export tree: everything at ${place} is for its next run to change. What clients are
 served is there by its URL; nothing below ${OWN_FOLDER} is for them.`,

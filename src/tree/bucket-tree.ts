@@ -262,13 +262,6 @@ async function refuseForeign(bucket: Bucket): Promise<void> {
           : `give it a bucket of its own, or a prefix that nothing else has: airferry export tree ${shellWord(name)}`,
     });
   };
-  const { folders, objects } = await bucket.folder("", 3);
-  const other = [...folders.map((it) => `${it}/`), ...objects.map((it) => it.key)].find(
-    // A storage's own mark of the folder is nothing that somebody put there.
-    (it) => it !== OWN_FOLDER && it !== "",
-  );
-  if (other !== undefined)
-    refuse(`it has other objects: "${printable(other, 200)}"`, target.prefix === "" ? "tree" : `${target.prefix}-tree`);
   const parts = target.prefix === "" ? [] : target.prefix.split("/");
   for (let count = 0; count < parts.length; count++) {
     const prefix = parts.slice(0, count).join("/");
@@ -287,4 +280,11 @@ async function refuseForeign(bucket: Bucket): Promise<void> {
       above.close();
     }
   }
+  const { folders, objects } = await bucket.folder("", 3);
+  const other = [...folders.map((it) => `${it}/`), ...objects.map((it) => it.key)].find(
+    // A storage's own mark of the folder is nothing that somebody put there.
+    (it) => it !== OWN_FOLDER && it !== "",
+  );
+  if (other !== undefined)
+    refuse(`it has other objects: "${printable(other, 200)}"`, target.prefix === "" ? "tree" : `${target.prefix}-tree`);
 }

@@ -6,8 +6,9 @@ import { hexOf } from "../io/digest.ts";
 import { eachLimited } from "../io/limit.ts";
 import { withWorkFolder } from "../io/scratch-folder.ts";
 import { parseS3Target, type S3Target } from "../s3/s3-target.ts";
+import { dropUploads } from "../s3/s3-upload.ts";
 import type { SilentSite } from "../server/process/silent-site.ts";
-import { bucketSite, checkSiteTarget } from "./bucket-site.ts";
+import { bucketSite, checkSiteTarget, showCommand } from "./bucket-site.ts";
 import { BucketTree } from "./bucket-tree.ts";
 import { compose } from "./compose.ts";
 import { Listing } from "./listing.ts";
@@ -106,6 +107,11 @@ async function write(
   const removed = isSame
     ? await tree.removeRetired(there.keys())
     : await tree.finish(done.records, digest, there.keys());
+  if (!isSame) {
+    // Whatever a killed run was sending: this one has written all that is needed.
+    await tree.mayWrite();
+    await dropUploads(bucket, "");
+  }
   const planned = new Set(objects.map((it) => it.key));
   const foreign = [...there.keys()].filter((it) => it !== "" && !planned.has(it) && !isKnown(it));
   return {
@@ -126,6 +132,7 @@ async function write(
     fstab: null,
     nginx: `${OWN_FOLDER}nginx.conf`,
     apache: null,
+    show: showCommand(target),
   };
 }
 

@@ -50,6 +50,8 @@ export interface WrittenTree {
   /** Their files; of a bucket by its key, and none for Apache. */
   nginx: string;
   apache: string | null;
+  /** Of a bucket: the command that shows what to do with it. */
+  show: string | null;
 }
 
 /** A new inode for each, and about as many folders. */
@@ -103,6 +105,7 @@ export async function writeTree(site: SilentSite, options: TreeOptions): Promise
       fstab: composed.mounts.length === 0 ? null : `${current}/fstab`,
       nginx: `${current}/nginx/airferry.conf`,
       apache: `${current}/apache/airferry.conf`,
+      show: null,
     };
   } finally {
     await folder.release();

@@ -153,7 +153,7 @@ async function exportFolder(output: Output, [dir = "", ...more]: string[], flags
   for (const it of written.notes) output.note(`left out: ${it}`);
   const unnamed = written.leftOut - written.notes.length;
   if (unnamed > 0) output.note(`left out: ${unnamed} more`);
-  const inBucket = written.apache === null;
+  const inBucket = written.show !== null;
   output.print(inBucket ? written.dir : `${written.dir}/current`);
   if (written.base === null) output.note("without --base URL there is no rendered configuration in it");
   if (written.foreign > 0)
@@ -170,9 +170,7 @@ async function exportFolder(output: Output, [dir = "", ...more]: string[], flags
   output.end(written, {
     did: `exported ${plural(files, inBucket ? "object" : "name")}: ${formatBytes(bytes.bytes)} written${shared}${gone}`,
     of: changed ? `generation ${generation}` : `generation ${generation} as before: nothing changed`,
-    next: inBucket
-      ? "read .airferry/README.txt there: the bucket's policy, its website, and nginx in front"
-      : `include ${written.nginx} in nginx, or ${written.apache} in Apache`,
+    next: written.show ?? `include ${written.nginx} in nginx, or ${written.apache} in Apache`,
   });
   return EXIT.done;
 }
