@@ -136,7 +136,7 @@ ${own.map((it) => `  ${quoted(it)} "";\n`).join("")}  "~^(?<airferry_name>[a-z0-
   default "none/";
 }
 map "$airferry_host $airferry_rest" $airferry_plain { "~^ " "none"; "~^[^ ]+ (?<airferry_qualified>[^/]+[.:][^/]*/.+)$" $airferry_qualified; default "none"; }
-# Below /s/STREAM/ and /rpmrepo/ is what differs; all else is what is above, or in /rpms/.
+# Where the rest of /s/STREAM/ and /rpmrepo/ is.
 map $airferry_path $airferry_index { "~/$" ${quoted(INDEX_FILE)}; default ""; }
 map $airferry_path $airferry_other { "~^/s/[^/]+(?<airferry_a>/.*)$" $airferry_a; "~^/rpmrepo(?<airferry_b>/.*)$" "/rpms$airferry_b"; default ${quoted(none)}; }
 map $airferry_other $airferry_third { "~^/rpmrepo(?<airferry_c>/.*)$" "/rpms$airferry_c"; default ${quoted(none)}; }
@@ -162,30 +162,6 @@ ${isTls ? upstreamTls : ""}${HIDDEN.map((it) => `  proxy_hide_header ${it};\n`).
   add_header Content-Security-Policy $airferry_policy;
   add_header Docker-Content-Digest $airferry_digest;
   add_header Docker-Distribution-Api-Version $airferry_api;
-
-  # To whoever may not list, a storage says 403 of what is missing.
-  location / {
-    rewrite ^ ${root}$airferry_path? break;
-    ${pass} error_page 403 404 = @airferry_page;
-  }
-  location ~ /$ {
-    rewrite ^ ${root}\${airferry_path}${INDEX_FILE}? break;
-    ${pass} error_page 403 404 = @airferry_other;
-  }
-  location @airferry_page {
-    rewrite ^ ${root}$airferry_path/${INDEX_FILE}? break;
-    ${pass} error_page 403 404 = @airferry_other;
-  }
-  location @airferry_other {
-    rewrite ^ ${root}$airferry_other$airferry_index? break;
-    ${pass} error_page 403 404 = @airferry_third;
-  }
-  location @airferry_third {
-    rewrite ^ ${root}$airferry_third? break;
-    ${pass} error_page 403 404 = @airferry_missing;
-  }
-  location @airferry_missing { default_type text/plain; return 404 "404: it is not here\\n"; }
-  location /${OWN_FOLDER} { default_type text/plain; return 404 "404: it is not here\\n"; }
 
   # The registry. Streams have their own below /s/STREAM/.
   location ~ "^(?:/s/[^/]+)?(?:/ns/[^/]+)?/v2/?$" {
@@ -213,6 +189,30 @@ ${isTls ? upstreamTls : ""}${HIDDEN.map((it) => `  proxy_hide_header ${it};\n`).
     default_type ${OCI_INDEX};
     return 200 ${quoted(JSON.stringify({ schemaVersion: 2, mediaType: OCI_INDEX, manifests: [] }))};
   }
+
+  # To whoever may not list, a storage says 403 of what is missing. Below /s/STREAM/ and /rpmrepo/ is what differs.
+  location ~ /$ {
+    rewrite ^ ${root}\${airferry_path}${INDEX_FILE}? break;
+    ${pass} error_page 403 404 = @airferry_other;
+  }
+  location / {
+    rewrite ^ ${root}$airferry_path? break;
+    ${pass} error_page 403 404 = @airferry_other;
+  }
+  location @airferry_other {
+    rewrite ^ ${root}$airferry_other$airferry_index? break;
+    ${pass} error_page 403 404 = @airferry_third;
+  }
+  location @airferry_third {
+    rewrite ^ ${root}$airferry_third? break;
+    ${pass} error_page 403 404 = @airferry_page;
+  }
+  location @airferry_page {
+    rewrite ^ ${root}$airferry_path/${INDEX_FILE}? break;
+    ${pass} error_page 403 404 = @airferry_missing;
+  }
+  location @airferry_missing { default_type text/plain; return 404 "404: it is not here\\n"; }
+  location ^~ /${OWN_FOLDER} { default_type text/plain; return 404 "404: it is not here\\n"; }
 }
 `;
 }

@@ -139,7 +139,15 @@ class Planner {
   #addAnswer(name: string, what: { digest: Digest } | { link: string }): void {
     if ("link" in what) return;
     const json = documentHeaders("application/json");
-    if (name === "api.json") this.#add(`v2/${INDEX_FILE}`, what.digest, json, STEPS.pages);
+    if (name === "api.json") {
+      // Of streams, and of the registries that a website sends `/ns/HOST/` to.
+      const scopes = [...this.#listing.places.keys()].flatMap(
+        (it) => /^registry\/([^/]+)\/_catalog$/.exec(it)?.[1] ?? [],
+      );
+      const roots = scopes.map((it) => `${rootOf(it)}v2/`);
+      for (const it of new Set([...roots, ...[...this.#composed.registry.hosts.values()].map((it) => `v2/${it}/`)]))
+        this.#add(`${it}${INDEX_FILE}`, what.digest, json, STEPS.pages);
+    }
     if (name === "healthz") this.#add("healthz", what.digest, documentHeaders("text/plain"), STEPS.pages);
   }
 
