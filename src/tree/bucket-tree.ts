@@ -31,7 +31,10 @@ const LIST_FOLDER = `${OWN_FOLDER}lists/`;
 const STORE_KEY = "airferry-store.json";
 const TREE_VERSION = 1;
 const MAX_STATE_BYTES = 1024 * 1024;
-const MAX_LIST_BYTES = 1024 * 1024 * 1024;
+/** Of about a million objects. */
+const MAX_LIST_BYTES = 256 * 1024 * 1024;
+/** More runs than are killed one after the other. */
+const MAX_LISTS = 1000;
 /** Without a look at the lock nothing is written for longer. */
 const LOCK_MS = 10_000;
 
@@ -44,11 +47,11 @@ const stateSchema = z.strictObject({
   /** The list of the current generation. */
   current: listName.nullable(),
   /** Lists whose contents are kept: of the generation before, and of a run that was killed on the way to this one. */
-  before: z.array(listName),
+  before: z.array(listName).max(MAX_LISTS),
   /** What a run that has not finished was going to write. */
-  pending: z.array(listName),
+  pending: z.array(listName).max(MAX_LISTS),
   /** Lists whose contents go. */
-  retired: z.array(listName),
+  retired: z.array(listName).max(MAX_LISTS),
 });
 type State = z.output<typeof stateSchema>;
 type Records = ReadonlyMap<string, ObjectRecord>;
