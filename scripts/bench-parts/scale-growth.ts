@@ -4,7 +4,7 @@ import { mib } from "./measure.ts";
 
 /** One verb over one dimension; the lists go together. */
 export interface Growth {
-  /** entries, packages, repositories or bytes. */
+  /** Name of a dimension: entries, packages, bytes or layout. */
   of: string;
   verb: string;
   sizes: number[];
@@ -18,8 +18,7 @@ export interface Growth {
 
 export const MAX_EXPONENT = 1.05;
 /** Peak memory at the largest size. */
-const MAX_BYTES = 400_000_000;
-const MAX_BYTES_OF: Readonly<Record<string, number>> = { lock: 250 * 1024 ** 2, pack: 300 * 1024 ** 2 };
+export const MAX_BYTES = 400_000_000;
 /** Less work than this is mostly start-up and noise, and no exponent is judged by it. */
 const MIN_CPU_SECONDS = 1;
 
@@ -38,8 +37,8 @@ function isTimeWithin({ exponent, cpuSeconds }: Growth): boolean {
   return exponent === undefined || (cpuSeconds.at(-2) ?? 0) < MIN_CPU_SECONDS || exponent <= MAX_EXPONENT;
 }
 
-function isMemoryWithin({ verb, peakBytes }: Growth): boolean {
-  return (peakBytes.at(-1) ?? 0) <= (MAX_BYTES_OF[verb] ?? MAX_BYTES);
+function isMemoryWithin({ peakBytes }: Growth): boolean {
+  return (peakBytes.at(-1) ?? 0) <= MAX_BYTES;
 }
 
 /** Whether a row keeps its limits. */

@@ -1,34 +1,36 @@
 /**
- * Growth: the CPU and the memory of verbs at n, 4 n, 16 n and 64 n of entries, packages, repositories and bytes, as
- * exponents and slopes. What grows faster than n^1.05, or takes more memory than it may, is marked.
+ * Growth: the CPU and the memory of verbs at n, 10 n and 100 n of entries, packages and bytes, as exponents and slopes.
+ * What grows faster than n^1.05, or takes more memory than it may, is marked.
  */
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { type Baseline, describeMachine, saveBaseline } from "./baseline.ts";
-import { type Growth, growthOf, isWithin, MAX_EXPONENT, tableOf } from "./scale-growth.ts";
+import { type Growth, growthOf, isWithin, MAX_BYTES, MAX_EXPONENT, tableOf } from "./scale-growth.ts";
 import { DIMENSIONS, type Dimension } from "./scale-made.ts";
-import { measureVerb, VERBS } from "./scale-verbs.ts";
+import { measureVerb } from "./scale-verbs.ts";
 
 const FILE = join(import.meta.dirname, "../../docs/bench-scale.json");
-const STEPS = [1, 4, 16, 64];
-const DEFAULT_MINUTES = 15;
+const STEPS = [1, 10, 100];
+const DEFAULT_MINUTES = 25;
 
 const HELP = `usage: scripts/bench scale [--write] [--only NAME,…] [--factor F] [--minutes M] [--json]
 
-Runs ${VERBS.join(", ")} at n, 4 n, 16 n and 64 n of
-${DIMENSIONS.map((it) => `  ${it.name.padEnd(14)} n = ${it.base} ${it.unit}`).join("\n")}
+Measures at n, 10 n and 100 n of
+${DIMENSIONS.map((it) => `  ${it.name.padEnd(9)} n = ${String(it.base).padEnd(4)} ${it.unit}\n${" ".repeat(12)}by ${it.verbs.join(", ")}`).join("\n")}
 and prints the CPU seconds (user and system, all threads and processes), the peak memory (resident, all processes
-together), how time grows from 16 n to 64 n (as n^x; at most n^${MAX_EXPONENT}) and what each further one takes of memory.
+together; at most ${MAX_BYTES / 1e6} MB), how time grows from 10 n to 100 n (as n^x; at most n^${MAX_EXPONENT}) and what each further
+one takes of memory. The layout's content is zeros that take no room, and the digests of its volumes are made up: a
+terabyte is planned, laid out, signed, listed and served, but not hashed.
 
   --write      keep the result, with the machine's description, as docs/bench-scale.json
   --only       only these of: ${DIMENSIONS.map((it) => it.name).join(", ")}
-  --factor F   F times as many of everything; default 1
+  --factor F   F times as many of everything, to try it: 0.01 is some minutes; default 1
   --minutes M  begin nothing new after that time; default ${DEFAULT_MINUTES}
   --json       print the rows as JSON
 
-Exit status: 0 all within the limits, 1 something above them, 2 usage. Needs 5 GiB of temporary space (TMPDIR).`;
+Exit status: 0 all within the limits, 1 something above them, 2 usage. Needs 25 GiB of temporary space (TMPDIR).`;
 
 function parse() {
   const { values } = parseArgs({
@@ -54,7 +56,7 @@ function parse() {
 /** All sizes of one dimension; those that the time does not suffice for are left out. */
 async function grow(dimension: Dimension, factor: number, deadline: number): Promise<Growth[]> {
   const growths = new Map<string, Growth>(
-    VERBS.map((verb) => [verb, { of: dimension.name, verb, sizes: [], cpuSeconds: [], peakBytes: [] }]),
+    dimension.verbs.map((verb) => [verb, { of: dimension.name, verb, sizes: [], cpuSeconds: [], peakBytes: [] }]),
   );
   for (const step of STEPS) {
     const size = Math.max(1, Math.round(dimension.base * factor * step));
@@ -66,7 +68,8 @@ async function grow(dimension: Dimension, factor: number, deadline: number): Pro
     try {
       console.error(`bench: ${dimension.name}: ${size} ${dimension.unit}`);
       await dimension.make(dir, size);
-      for (const verb of VERBS) {
+      for (const verb of dimension.verbs) {
+        if (verb === "inspect") await dimension.afterPlan?.(dir);
         const { cpu, memory } = await measureVerb(verb, dir);
         const growth = growths.get(verb) as Growth;
         growth.sizes.push(size);
@@ -94,8 +97,10 @@ if (options.help) {
 const machine = describeMachine();
 const deadline = Date.now() + options.minutes * 60_000;
 const rows: Growth[] = [];
+const started = performance.now();
 for (const it of options.dimensions) rows.push(...(await grow(it, options.factor, deadline)));
 const before = existsSync(FILE) ? (JSON.parse(readFileSync(FILE, "utf8")) as Baseline<Growth>) : undefined;
+console.error(`bench: ${Math.round((performance.now() - started) / 1000)} s`);
 console.log(options.json ? JSON.stringify(rows, null, 2) : tableOf(rows, before).join("\n"));
 const isWhole = rows.every((it) => it.sizes.length === STEPS.length);
 if (options.write && isWhole) saveBaseline(machine, rows, FILE);

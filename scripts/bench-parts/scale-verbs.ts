@@ -1,7 +1,7 @@
 /** Runs one verb over what scale-made.ts made, one after the other: each finds what those before it left. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -9,20 +9,38 @@ import { setTimeout as sleep } from "node:timers/promises";
 const AIRFERRY = join(import.meta.dirname, "../airferry");
 const SAMPLE_MS = 25;
 const MAX_START_MS = 120_000;
-const OF_VERB = {
-  lock: ["lock", "m.yaml", "-q"],
-  plan: ["plan", "m.yaml", "-q"],
-  pack: ["pack", "m.yaml", "-q", "--key", "site.key", "--serial", "1"],
-  verify: ["verify", "bundles/bench-000001", "-q", "--trust", "site.pub"],
-  unpack: ["unpack", "bundles/bench-000001", "-q", "--trust", "site.pub", "--store", "store"],
-  status: ["status", "-q", "--store", "store"],
-  "serve start": ["serve", "--store", "store", "--listen", "127.0.0.1:0"],
-} as const;
+const GIB = 1024 ** 3;
+const RANGES = 200;
+const RANGE_BYTES = 65_536;
+const SPARSE = /^z\d+$/;
+const BUNDLE = "bundles/bench-000001";
+const QUIET_TRUST = ["-q", "--trust", "site.pub"];
 
-type Verb = keyof typeof OF_VERB;
+interface Step {
+  args: readonly string[];
+  /** It is ended once it listens, after so many requests. */
+  requests?: (base: string, dir: string) => Promise<void>;
+  /** Runs before it, unmeasured. */
+  prepare?: (dir: string) => Promise<void>;
+}
 
-/** In the order in which they have to run. */
-export const VERBS = Object.keys(OF_VERB) as Verb[];
+const STEPS = {
+  lock: { args: ["lock", "m.yaml", "-q"], prepare: (dir) => airferry(dir, ["keygen", "--out", "site", "-q"]) },
+  plan: { args: ["plan", "m.yaml", "-q"] },
+  "plan bd25": { args: ["plan", "m.yaml", "-q", "--volume-size", "bd25", "--per-medium"] },
+  pack: { args: ["pack", "m.yaml", "-q", "--key", "site.key", "--serial", "1"] },
+  inspect: { args: ["inspect", BUNDLE, "-q"] },
+  verify: { args: ["verify", BUNDLE, ...QUIET_TRUST] },
+  "verify partial": { args: ["verify", BUNDLE, ...QUIET_TRUST, "--partial"] },
+  unpack: { args: ["unpack", BUNDLE, ...QUIET_TRUST, "--store", "store"] },
+  status: { args: ["status", "-q", "--store", "store"] },
+  "serve start": { args: ["serve", "--store", "store", "--listen", "127.0.0.1:0"], requests: async () => {} },
+  "serve ranges": { args: ["serve", "--store", "store", "--listen", "127.0.0.1:0"], requests: askRanges },
+  // Last: a later release of one file makes all of the others superfluous.
+  prune: { args: ["prune", "-q", "--store", "store", "--keep", "1"], prepare: addSmallRelease },
+} satisfies Record<string, Step>;
+
+export type Verb = keyof typeof STEPS;
 
 interface Used {
   /** CPU seconds of all processes. */
@@ -31,13 +49,39 @@ interface Used {
   memory: number;
 }
 
-/** Runs a verb in a folder. `serve` is ended once it listens. @throws when it fails */
+/** Runs a verb in a folder, in which those before it ran. `serve` is ended once it listens. @throws when it fails */
 export async function measureVerb(verb: Verb, dir: string): Promise<Used> {
-  if (verb === "lock") await run(dir, ["keygen", "--out", "site", "-q"]);
-  return run(dir, OF_VERB[verb], verb === "serve start");
+  const { args, prepare, requests }: Step = STEPS[verb];
+  await prepare?.(dir);
+  return run(dir, args, requests);
 }
 
-async function run(dir: string, args: readonly string[], isServer = false): Promise<Used> {
+async function airferry(dir: string, args: readonly string[]): Promise<void> {
+  await run(dir, args);
+}
+
+/** Packs and unpacks a second release of the stream, which has one small file. */
+async function addSmallRelease(dir: string): Promise<void> {
+  writeFileSync(join(dir, "small"), "small\n");
+  writeFileSync(join(dir, "n.yaml"), "apiVersion: airferry/v1\nstream: bench\nfiles:\n- path: small\n");
+  await airferry(dir, ["pack", "n.yaml", "-q", "--key", "site.key", "--serial", "2", "--out", "next"]);
+  await airferry(dir, ["unpack", "next/bench-000002", ...QUIET_TRUST, "--store", "store"]);
+}
+
+/** Parts from everywhere in files of a GiB: all over the layout. */
+async function askRanges(base: string, dir: string): Promise<void> {
+  const files = readdirSync(dir).filter((it) => SPARSE.test(it));
+  for (let i = 0; i < RANGES; i++) {
+    const start = Math.floor((i / RANGES) * GIB);
+    const range = `bytes=${start}-${start + RANGE_BYTES - 1}`;
+    const answer = await fetch(`${base}files/${files[i % files.length]}`, { headers: { range } });
+    const { byteLength } = await answer.arrayBuffer();
+    if (answer.status !== 206 || byteLength !== RANGE_BYTES) throw new Error(`a range: ${answer.status}`);
+  }
+}
+
+async function run(dir: string, args: readonly string[], requests?: Step["requests"]): Promise<Used> {
+  const isServer = requests !== undefined;
   const env = { ...process.env, AIRFERRY_PASSWORD: "bench", AIRFERRY_CACHE: join(dir, "cache") };
   const report = join(dir, "time");
   const child = spawn("/usr/bin/time", ["-o", report, "-f", "%U %S %M", AIRFERRY, ...args], {
@@ -51,7 +95,7 @@ async function run(dir: string, args: readonly string[], isServer = false): Prom
   });
   const ended = once(child, "exit");
   const watched = watchMemory(child.pid as number);
-  if (isServer) await stopOnceItListens(child, ended);
+  if (requests !== undefined) await stopOnceAsked(child, ended, (base) => requests(base, dir));
   const [status] = (await ended) as [number | null];
   const peak = watched.stop();
   const [user = 0, system = 0, kib = 0] = (readFileSync(report, "utf8").trim().split("\n").at(-1) ?? "")
@@ -62,13 +106,23 @@ async function run(dir: string, args: readonly string[], isServer = false): Prom
 }
 
 /** Its first line on stdout is its address. */
-async function stopOnceItListens(child: ReturnType<typeof spawn>, ended: Promise<unknown>): Promise<void> {
-  if (child.stdout !== null) {
+async function stopOnceAsked(
+  child: ReturnType<typeof spawn>,
+  ended: Promise<unknown>,
+  requests: (base: string) => Promise<void>,
+): Promise<void> {
+  try {
+    if (child.stdout === null) return;
     const signal = AbortSignal.timeout(MAX_START_MS);
-    await Promise.race([once(createInterface(child.stdout), "line", { signal }).catch(() => undefined), ended]);
+    const line = once(createInterface(child.stdout), "line", { signal }).catch(() => undefined);
+    const [said] = ((await Promise.race([line, ended])) ?? []) as unknown[];
+    const base = /https?:\/\/\S+/.exec(String(said))?.[0];
+    if (base === undefined) throw new Error(`airferry serve does not say where it listens: ${said}`);
+    await requests(base.endsWith("/") ? base : `${base}/`);
+  } finally {
+    // GNU time waits for the program, which is its only child.
+    for (const pid of childrenOf(child.pid as number)) process.kill(pid, "SIGTERM");
   }
-  // GNU time waits for the program, which is its only child.
-  for (const pid of childrenOf(child.pid as number)) process.kill(pid, "SIGTERM");
 }
 
 /** The most that a process and all below it have resident together, by samples. */
