@@ -113,10 +113,57 @@ t.test("one fault of a link costs what it is in: a file, or the pieces of a larg
   }
 });
 
+t.test("several gaps in one volume cost what they are in, and nothing between them", async (t) => {
+  const parts = Array.from(
+    { length: 12 },
+    (_, index) => [`files/part-${index}`, noise(9000 + index, 30 + index)] as const,
+  );
+  const own: Record<string, Buffer> = {
+    ...Object.fromEntries(parts),
+    "isos/x.iso": noise(12 * MIB + 5, 3),
+    "files/z": noise(900, 4),
+  };
+  const dir = fresh("bundle");
+  const { inventory: it } = makeBundle(dir, { files: own, keys: [key], volumeSize: 64 * MIB });
+  const sent = await streamOf(dir);
+  const at = (path: string, position: number) =>
+    headerAt(sent, "data.tar.0000") + 512 + (it.entries.find((one) => one.path === path)?.offset ?? 0) + position;
+  const gaps: [string, number, number][] = [
+    ["isos/x.iso", 10 * MIB + 100, 7 * 1400],
+    ["isos/x.iso", 7 * MIB - 200, 1400],
+    ["isos/x.iso", 3 * MIB + 77, 2800],
+    ["files/part-8", 4000, 1400],
+    ["files/part-2", 100, 999],
+  ];
+  const bytes = gaps.reduce((left, [path, position, count]) => dropped(left, at(path, position), count), sent);
+  const store = fresh("store");
+  const need = fresh("need");
+  t.match(await take(bytes, store, { need }), [{ complete: false }]);
+  const { blobs } = await readNeed(need);
+  t.same(
+    blobs.map((one) => [one.size, one.pieces]).sort(([a], [b]) => Number(a) - Number(b)),
+    [
+      [9002, undefined],
+      [9008, undefined],
+      [
+        12 * MIB + 5,
+        [
+          { first: 3, count: 1 },
+          { first: 6, count: 2 },
+          { first: 10, count: 1 },
+        ],
+      ],
+    ],
+  );
+  t.match(await take(dropped(sent, at("isos/x.iso", 12 * MIB), 1), store), [{ complete: true }]);
+  t.equal(await holds(store, own), true);
+});
+
 t.test("a fault in headers costs nothing, and one in the list of files nothing either", async (t) => {
   for (const [name, bytes] of [
     ["the header of a volume", changed(whole, headerAt(whole, "data.tar.0002") + 20)],
     ["all of it", dropped(whole, headerAt(whole, "data.tar.0002"), 512)],
+    ["the header of the last volume", changed(whole, headerAt(whole, inventory.volumes.at(-1)?.name ?? "") + 20)],
     ["the signed root", changed(whole, 600)],
     ["bytes of the signed root", dropped(whole, 600, 1400)],
     ["the header of the signed root", dropped(whole, 3, 100)],

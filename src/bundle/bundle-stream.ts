@@ -13,8 +13,11 @@ import { AHEAD_BYTES, type StreamWindow } from "../io/stream-window.ts";
 import { MAX_SIGNATURE_BYTES } from "../sign/sigstore-bundle.ts";
 import { MAX_SIGNATURE_FILES } from "../sign/verify-sums.ts";
 import { MAX_INVENTORY_BYTES, MAX_LISTING_BYTES, MAX_PIECES_BYTES, MAX_SUMS_BYTES } from "./format-limits.ts";
+import { streamEntries } from "./inventory.ts";
 import type { Inventory } from "./inventory-types.ts";
 import { INVENTORY_NAME, PIECES_NAME, SIGNATURES_NAME, SUMS_NAME } from "./media-names.ts";
+import type { PlacedEntry } from "./steps.ts";
+import { type Anchor, findAnchors, placements } from "./stream-anchors.ts";
 import {
   BLOCK_BYTES,
   HEADER_MARK,
@@ -54,6 +57,17 @@ export interface StreamPart {
   bytes: Uint8Array<SharedArrayBuffer>;
   /** Bytes were lost or added before it, and where is unknown: its place was found by what follows it. */
   isShifted: boolean;
+}
+
+/** Bytes of which the place is known before and behind them only: there are gaps among them. */
+export interface LooseBytes {
+  /** In the tar stream: where the first of them belongs, and what follows the last. */
+  from: number;
+  to: number;
+  /** How many there are. */
+  length: number;
+  /** A copy of some, until the next part is asked for. */
+  read: (offset: number, length: number) => Buffer;
 }
 
 /** A head, and what is known of it. */
@@ -138,7 +152,8 @@ export class BundleStream {
    * times, and with wrong bytes.
    * @param listed the names in SHA256SUMS
    */
-  async *content({ volumeSize, volumes }: Inventory, listed: readonly string[]): AsyncGenerator<StreamPart> {
+  async *content(inventory: Inventory, listed: readonly string[]): AsyncGenerator<StreamPart | LooseBytes> {
+    const { volumeSize, volumes } = inventory;
     const window = this.#window;
     const folder = this.#folder;
     const { head, content: order } = streamOrder(listed, []);
@@ -150,29 +165,35 @@ export class BundleStream {
       if (small.has(it.name) || it.name.startsWith(`${SIGNATURES_NAME}/`)) return true;
       return places.has(it.name) && (sizes.get(it.name) ?? it.size) === it.size;
     };
+    const inContent = new LazyEntries(inventory);
     /** Where bytes begin that belong to no header yet. */
     let from = window.position;
+    /** The place of the first of them, behind the header of a volume, and how many bytes that has. */
+    let start: (Anchor & { size: number }) | undefined;
+    /** What of the tar stream follows, if nothing is lost. */
+    let next = 0;
     for (;;) {
       // Until the next part is asked for, it may have been the last.
       this.#isEnough = false;
       const before = window.position;
       const member = await this.#nextMember((it) => isOwn(it) || isSums(it), from);
-      if (member === undefined) return;
-      const at = window.position - BLOCK_BYTES;
-      // What lies before a header is the end of what precedes it.
-      const previous = order[(places.get(member.name) ?? 0) - 1] ?? "";
-      const index = volumeIndexOf(previous);
-      if (index !== undefined && at !== before) {
-        const size = sizes.get(previous) ?? 0;
-        for (let x = Math.max(from, window.oldest, at - size); x < at; ) {
-          window.seek(x);
-          const bytes = window.view(x, Math.min(STEP_BYTES, at - x));
+      const at = window.position - (member === undefined ? 0 : BLOCK_BYTES);
+      const isWhole = start === undefined || before - start.at === start.size;
+      if (!isWhole || !this.#isPadding(before, at)) {
+        // What lies before a header is the end of what precedes it.
+        const previous = order[(places.get(member?.name ?? "") ?? 0) - 1] ?? "";
+        const index = volumeIndexOf(previous);
+        const end = index === undefined ? undefined : { at, position: index * volumeSize + (sizes.get(previous) ?? 0) };
+        for await (const part of this.#salvage({ from, to: at }, { start, end, next, inventory, inContent })) {
           this.#isEnough = true;
-          yield { position: index * volumeSize + size - (at - x), bytes, isShifted: true };
-          x += bytes.length;
+          yield part;
         }
-        window.seek(at + BLOCK_BYTES);
+        window.seek(at + (member === undefined ? 0 : BLOCK_BYTES));
       }
+      if (member === undefined) return;
+      start = undefined;
+      const beside = /^data\.(?:tar\.)?(\d{4})/.exec(member.name)?.[1];
+      next = beside === undefined ? 0 : (Number(beside) + (sizes.has(member.name) ? 0 : 1)) * volumeSize;
       from = window.position;
       if (isSums(member)) {
         if (await this.#isOther(member)) return;
@@ -183,6 +204,7 @@ export class BundleStream {
         await this.#skip(paddedSize(member.size));
         continue;
       }
+      start = { at: from, position: volume * volumeSize, size: member.size };
       for (let done = 0; done < member.size; ) {
         const there = await window.available(Math.min(STEP_BYTES, member.size - done));
         if (there === 0) break;
@@ -193,6 +215,72 @@ export class BundleStream {
         window.seek(window.position + bytes.length);
       }
     }
+  }
+
+  /**
+   * Takes what came with gaps once more, from the places that are known in it.
+   * @param range of the stream, as far as it is in memory
+   */
+  async *#salvage(
+    range: { from: number; to: number },
+    known: {
+      start: (Anchor & { size: number }) | undefined;
+      end: Anchor | undefined;
+      next: number;
+      inventory: Inventory;
+      inContent: LazyEntries;
+    },
+  ): AsyncGenerator<StreamPart | LooseBytes> {
+    const window = this.#window;
+    const { start, end, next, inventory, inContent } = known;
+    const from = Math.max(range.from, window.oldest);
+    const { to } = range;
+    if (from >= to) return;
+    // So that it stays in memory.
+    window.seek(from);
+    const reach = to - from + inventory.volumeSize;
+    const first = Math.min(next, (end?.position ?? Number.POSITIVE_INFINITY) - reach);
+    const last = end?.position ?? next + reach;
+    const found = findAnchors((at, length) => window.copy(at, length), { from, to }, inContent.within(first, last));
+    const isThere = start !== undefined && start.at >= from;
+    const anchors = [...(isThere ? [start] : []), ...found, ...(end === undefined ? [] : [end])];
+    const shift = start === undefined ? undefined : start.position - start.at;
+    const { placed, between } = placements(anchors, { from, to }, shift);
+    // A volume that came whole, without its header: a piece that begins before it is not touched by what follows.
+    const { volumeSize, streamSize } = inventory;
+    const size = end && end.position % volumeSize === 0 ? volumeSize : streamSize % volumeSize;
+    const whole = end && { at: end.at - size, position: end.position - size, length: size };
+    const isOther = whole !== undefined && whole.at >= from && whole.position !== start?.position;
+    for (const { at, position, length } of isOther ? [whole, ...placed] : placed) {
+      for (let done = 0; done < length; ) {
+        const inVolume = volumeSize - ((position + done) % volumeSize);
+        const bytes = window.view(
+          at + done,
+          Math.min(STEP_BYTES, length - done, inVolume, streamSize - position - done),
+        );
+        if (bytes.length === 0) break;
+        yield { position: position + done, bytes, isShifted: true };
+        done += bytes.length;
+      }
+    }
+    for (const it of between)
+      yield {
+        from: it.from.position,
+        to: it.to.position,
+        length: it.to.at - it.from.at,
+        read: (offset, length) => window.copy(it.from.at + offset, length),
+      };
+  }
+
+  /** Whether there are only zeros, as behind the end of an archive. */
+  #isPadding(from: number, to: number): boolean {
+    if (to < from) return false;
+    for (let at = Math.max(from, this.#window.oldest); at < to; ) {
+      const bytes = this.#window.view(at, Math.min(STEP_BYTES, to - at));
+      if (bytes.some((it) => it !== 0)) return false;
+      at += bytes.length;
+    }
+    return true;
   }
 
   /** Says what was skipped, once at the end. */
@@ -413,6 +501,22 @@ export class BundleStream {
     if ((await window.available(needed)) < needed) return false;
     const next = parseMember(window.copy(at + needed - BLOCK_BYTES, BLOCK_BYTES));
     return next?.folder === member.folder && next.name.startsWith(`${SIGNATURES_NAME}/`);
+  }
+}
+
+/** Entries by their place, once they are asked for. */
+class LazyEntries {
+  readonly #inventory: Inventory;
+  #entries: readonly PlacedEntry[] | undefined;
+
+  constructor(inventory: Inventory) {
+    this.#inventory = inventory;
+  }
+
+  /** Those of which the header begins within a range of the tar stream. */
+  within(from: number, to: number): PlacedEntry[] {
+    this.#entries ??= streamEntries(this.#inventory);
+    return this.#entries.filter((it) => it.offset >= from && it.offset < to + BLOCK_BYTES * 8);
   }
 }
 

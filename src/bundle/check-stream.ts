@@ -2,7 +2,7 @@
 import type { Problem } from "../errors.ts";
 import type { HashPool, RangeHasher } from "../io/hash-pool.ts";
 import { affectedEntries } from "./affected-entries.ts";
-import type { StreamPart } from "./bundle-stream.ts";
+import type { LooseBytes, StreamPart } from "./bundle-stream.ts";
 import type { Inventory } from "./inventory-types.ts";
 
 /** A volume that is coming. */
@@ -19,7 +19,7 @@ interface Coming {
  * @param progress called with bytes as they are hashed
  */
 export async function checkStream(
-  parts: AsyncIterable<StreamPart>,
+  parts: AsyncIterable<StreamPart | LooseBytes>,
   inventory: Inventory,
   pool: HashPool,
   progress: (bytes: number) => void,
@@ -29,7 +29,9 @@ export async function checkStream(
   const begun = new Set<number>();
   let coming: Coming | undefined;
   try {
-    for await (const { position, bytes } of parts) {
+    for await (const part of parts) {
+      if (!("bytes" in part)) continue;
+      const { position, bytes } = part;
       const index = Math.floor(position / volumeSize);
       const at = position - index * volumeSize;
       if (good.has(index)) continue;

@@ -1,5 +1,5 @@
 /** Copies entries into a store from a stream, as far as they come. */
-import type { StreamPart } from "../bundle/bundle-stream.ts";
+import type { LooseBytes, StreamPart } from "../bundle/bundle-stream.ts";
 import type { Inventory } from "../bundle/inventory-types.ts";
 import type { PieceList } from "../bundle/piece-list.ts";
 import { frameEnd, frameStart, type PlacedEntry } from "../bundle/steps.ts";
@@ -16,7 +16,7 @@ import { type LostContent, StreamTaker } from "./take-stream.ts";
  * @throws {AirferryError} ERR_SPACE, ERR_IO, …
  */
 export async function copyStream(
-  parts: AsyncIterable<StreamPart>,
+  parts: AsyncIterable<StreamPart | LooseBytes>,
   entries: readonly PlacedEntry[],
   {
     streamSize,
@@ -32,6 +32,10 @@ export async function copyStream(
   try {
     await taker.begin();
     for await (const part of parts) {
+      if (!("bytes" in part)) {
+        await taker.search(part);
+        continue;
+      }
       await taker.take(part);
       // Whoever sends it again and again has no end.
       if (part.position + part.bytes.length === streamSize) await taker.flush();

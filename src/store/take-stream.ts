@@ -6,15 +6,17 @@
 import { hash } from "node:crypto";
 import { constants, existsSync, renameSync, write as writeCallback } from "node:fs";
 import { type FileHandle, open, readFile, rm } from "node:fs/promises";
+import { setImmediate } from "node:timers/promises";
 import { promisify } from "node:util";
-import type { StreamPart } from "../bundle/bundle-stream.ts";
+import type { LooseBytes, StreamPart } from "../bundle/bundle-stream.ts";
 import type { PieceList } from "../bundle/piece-list.ts";
 import { type PlacedEntry, planSteps } from "../bundle/steps.ts";
 import { ioError, syncPath, writeAtomic } from "../io/atomic.ts";
 import type { Digest } from "../io/digest.ts";
 import { heapMayHaveGrown } from "../io/flat-memory.ts";
+import { likelyShifts } from "../io/gap-shifts.ts";
 import type { RangeHasher } from "../io/hash-pool.ts";
-import { eachLimited } from "../io/limit.ts";
+import { eachLimited, throwIfAborted } from "../io/limit.ts";
 import { PIECE_BYTES, type PieceRun, pieceCount, pieceDigest, runsOf } from "../io/piece-digests.ts";
 import { DISK_BLOCK_BYTES, type Piece, SharedPieces } from "../io/shared-pieces.ts";
 import type { CopyContext } from "./copy-entries.ts";
@@ -28,6 +30,16 @@ const STEP_PIECES = 64;
 /** Memory of a run of small entries: as much as they have at most. */
 const RUN_BYTES = 4 * 1024 * 1024;
 const MAX_FINISHING = 2;
+/** So many pieces are hashed at most to find what lies between two places of one stretch: a second's work. */
+const MAX_TRIES = 2048;
+/** Which shifts are tried for every piece before the next ones are for any. */
+const ROUNDS = [
+  [0, 64],
+  [64, 512],
+  [512, MAX_TRIES],
+] as const;
+/** So many sizes of gaps are remembered. */
+const MAX_UNITS = 8;
 
 type TakeContext = Pick<CopyContext, "incoming" | "committer" | "pool" | "progress" | "written"> & {
   /** Of the entries above 1 MiB. */
@@ -106,6 +118,12 @@ export class StreamTaker {
   readonly #piece = Buffer.allocUnsafe(PIECE_BYTES);
   #run: Run | undefined;
   #open: Large | undefined;
+  /** What was on disk of a piece before bytes came whose place is not sure. */
+  #other: { entry: PlacedEntry; index: number; bytes: Buffer } | undefined;
+  /** Of pieces that were found between the gaps of one stretch. */
+  readonly #found = new Set<number>();
+  /** Sizes of gaps. */
+  readonly #units = new Set<number>();
   #fault: { error: unknown } | undefined;
 
   /** @param entries in stream order, one per digest */
@@ -150,6 +168,78 @@ export class StreamTaker {
       left = left.subarray(skipped + length);
     }
     if (this.#fault !== undefined) throw this.#fault.error;
+  }
+
+  /**
+   * Looks for pieces of large entries between gaps, by their digests. Small entries have headers, which are found
+   * before.
+   */
+  async search({ from, to, length, read }: LooseBytes): Promise<void> {
+    const lost = to - from - length;
+    const shifts: number[] = [];
+    for (const it of likelyShifts(lost, this.#units)) if (shifts.push(it) === MAX_TRIES) break;
+    let tries = MAX_TRIES;
+    // A piece with a gap in it is found by no shift: the others come first.
+    for (const [first, end] of ROUNDS) {
+      for (let at = from; at < to && tries > 0; ) {
+        const step = this.#stepAt(at);
+        if (step === undefined || step.from >= to) break;
+        at = step.to;
+        const [entry] = step.entries;
+        const it = entry !== undefined && step.large ? await this.#doubted(entry) : undefined;
+        if (entry === undefined || it?.check === undefined) continue;
+        const { digests, good } = it.check;
+        for (let index = 0; index < good.length && tries > 0; index++) {
+          const inside = entry.offset + index * PIECE_BYTES - from;
+          const size = Math.min(PIECE_BYTES, entry.size - index * PIECE_BYTES);
+          if (inside < 0 || inside + size > to - from || (await this.#isOnDisk(it, it.check, index))) continue;
+          const likely = new Set([...this.#found, ...shifts.slice(first, end)]);
+          for (const shift of likely) {
+            if (inside - shift < 0 || inside - shift + size > length || tries-- <= 0) continue;
+            const bytes = read(inside - shift, size);
+            if (!isPiece(bytes, digests, index)) continue;
+            await writeFull(it.handle, it.file, bytes, index * PIECE_BYTES);
+            good[index] = 1;
+            this.#found.add(shift);
+            this.#units.add(Math.abs(shift)).add(Math.abs(lost - shift));
+            this.#context.progress(size);
+            this.#context.written(size);
+            break;
+          }
+          // Others may want to end: this takes a millisecond for each try.
+          await setImmediate();
+          throwIfAborted();
+        }
+      }
+    }
+    this.#found.clear();
+    if (this.#units.size > MAX_UNITS) this.#units.clear();
+  }
+
+  /** A large entry of which only good pieces count; undefined if it is done. */
+  async #doubted(entry: PlacedEntry): Promise<Large | undefined> {
+    if (this.#done.has(entry.digest)) return undefined;
+    if (this.#open?.entry !== entry) {
+      await this.#endLarge();
+      this.#open = await this.#openLarge(entry);
+    }
+    const it = this.#open;
+    if (this.#done.has(entry.digest)) {
+      await this.#endLarge();
+      return undefined;
+    }
+    if (it.check === undefined) await this.#doubt(it);
+    else await this.#leavePiece(it, it.check);
+    return it;
+  }
+
+  /** Whether a piece is on disk and good. */
+  async #isOnDisk(it: Large, check: PieceCheck, index: number): Promise<boolean> {
+    if (check.good[index] === 1) return true;
+    const size = Math.min(PIECE_BYTES, it.entry.size - index * PIECE_BYTES);
+    await this.#beginPiece(it, check, { index, size, inside: 0 });
+    Object.assign(check, { index: -1, filled: 0 });
+    return check.good[index] === 1;
   }
 
   /** Makes blobs of what is whole, and returns the rest, in stream order. */
@@ -307,7 +397,7 @@ export class StreamTaker {
     if (it.check === undefined && (isShifted || at < it.end)) await this.#doubt(it);
     if (it.check !== undefined) {
       it.end = Math.max(it.end, at + bytes.length);
-      await this.#takePieces(it, it.check, at, bytes);
+      await this.#takePieces(it, it.check, { at, bytes, isShifted });
     } else {
       if (at !== it.end) {
         it.hasher?.discard();
@@ -406,7 +496,11 @@ export class StreamTaker {
   }
 
   /** Writes good pieces. Of one that begins before these bytes, the first part may be on disk. */
-  async #takePieces(it: Large, check: PieceCheck, at: number, bytes: Uint8Array): Promise<void> {
+  async #takePieces(
+    it: Large,
+    check: PieceCheck,
+    { at, bytes, isShifted }: { at: number; bytes: Uint8Array; isShifted: boolean },
+  ): Promise<void> {
     const { progress, written } = this.#context;
     const { entry, file, handle } = it;
     for (let done = 0; done < bytes.length; ) {
@@ -419,13 +513,16 @@ export class StreamTaker {
         if (check.index !== index || check.filled !== inside) {
           await this.#leavePiece(it, check);
           await this.#beginPiece(it, check, { index, size, inside });
+          const isKept = this.#other?.entry === entry && this.#other.index === index;
+          if (isShifted && !isKept && check.good[index] !== 1)
+            this.#other = { entry, index, bytes: Buffer.from(this.#piece.subarray(0, size)) };
         }
       }
       if (check.good[index] !== 1) {
         this.#piece.set(bytes.subarray(done, done + length), inside);
         check.filled += length;
         const piece = this.#piece.subarray(0, size);
-        if (check.filled === size && isPiece(piece, check.digests, index)) {
+        if (check.filled === size && this.#isRight(piece, { entry, check, index, inside })) {
           await writeFull(handle, file, piece, index * PIECE_BYTES);
           check.good[index] = 1;
           progress(size);
@@ -435,6 +532,23 @@ export class StreamTaker {
       }
       done += length;
     }
+  }
+
+  /**
+   * Whether a piece is right, whose bytes from `inside` on came last. Of what is before them, what was on disk before
+   * shifted bytes came may be better.
+   */
+  #isRight(
+    piece: Buffer,
+    { entry, check, index, inside }: { entry: PlacedEntry; check: PieceCheck; index: number; inside: number },
+  ): boolean {
+    if (isPiece(piece, check.digests, index)) return true;
+    if (this.#other?.entry !== entry || this.#other.index !== index || inside === 0) return false;
+    const now = Buffer.from(piece.subarray(0, inside));
+    piece.set(this.#other.bytes.subarray(0, inside));
+    if (isPiece(piece, check.digests, index)) return true;
+    piece.set(now);
+    return false;
   }
 
   /** Begins with what is on disk of it, which may be all. */

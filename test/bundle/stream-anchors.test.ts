@@ -1,0 +1,73 @@
+/** Places of entries in what came of volumes with gaps. */
+import t from "tap";
+import type { PlacedEntry } from "../../src/bundle/steps.ts";
+import { findAnchors, placements } from "../../src/bundle/stream-anchors.ts";
+import { headerBytes, layOut } from "../../src/bundle/tar-layout.ts";
+
+const paths = [
+  "files/a",
+  `files/${"long/".repeat(60)}name`,
+  `rpms/${"folder/".repeat(12)}${"x".repeat(60)}`,
+  "files/Umlaut-ä",
+];
+const items = paths.map((path) => ({
+  path,
+  size: 700_000,
+  mode: "0644" as const,
+  digest: `sha256:${"0".repeat(64)}` as const,
+}));
+const { places, streamSize } = layOut(items);
+const entries = items.map((it, index): PlacedEntry => ({ ...it, offset: places[index]?.offset ?? 0 }));
+const tar = Buffer.alloc(streamSize, 7);
+for (const [index, it] of items.entries()) headerBytes(it).copy(tar, places[index]?.headerOffset);
+const find = (bytes: Buffer, known = entries) =>
+  findAnchors((at, length) => Buffer.from(bytes.subarray(at, at + length)), { from: 0, to: bytes.length }, known);
+
+t.test("headers of every form are found once, wherever they are", async (t) => {
+  const expected = places.map(({ headerOffset }) => headerOffset);
+  t.same(
+    find(tar),
+    expected.map((it) => ({ at: it, position: it })),
+  );
+  for (const before of [1, 511, 1024 * 1024 - 300, 1024 * 1024 - 2000])
+    t.same(
+      find(Buffer.concat([Buffer.alloc(before), tar])).map(({ at, position }) => [at - before, position]),
+      expected.map((it) => [it, it]),
+    );
+});
+
+t.test("a header that is not exactly that of an entry is none", async (t) => {
+  const changed = Buffer.from(tar);
+  for (const { offset } of places) changed[offset - 300] = 1;
+  t.same(find(changed), []);
+  const others = entries.map((it) => ({ ...it, size: it.size + 1 }));
+  t.same(find(tar, others), []);
+  t.same(find(tar.subarray(0, 400)), []);
+});
+
+t.test("bytes belong behind the place before them, or before the one behind them", async (t) => {
+  const anchors = [
+    { at: 100, position: 1000 },
+    { at: 300, position: 1250 },
+    { at: 500, position: 1450 },
+  ];
+  t.same(placements(anchors, { from: 100, to: 600 }, 900), {
+    placed: [
+      { at: 100, position: 1050, length: 200 },
+      { at: 300, position: 1250, length: 200 },
+      { at: 500, position: 1450, length: 100 },
+    ],
+    between: [{ from: anchors[0], to: anchors[1] }],
+  });
+  const [first] = placements(anchors, { from: 0, to: 600 }, undefined).placed;
+  t.same(first, { at: 0, position: 900, length: 100 }, "what lies before the first place");
+  const turned = placements(
+    [
+      { at: 0, position: 500 },
+      { at: 10, position: 0 },
+    ],
+    { from: 0, to: 20 },
+    undefined,
+  );
+  t.same(turned, { placed: [{ at: 10, position: 0, length: 10 }], between: [] }, "places in the wrong order");
+});
