@@ -13,10 +13,8 @@ import { AHEAD_BYTES, type StreamWindow } from "../io/stream-window.ts";
 import { MAX_SIGNATURE_BYTES } from "../sign/sigstore-bundle.ts";
 import { MAX_SIGNATURE_FILES } from "../sign/verify-sums.ts";
 import { MAX_INVENTORY_BYTES, MAX_LISTING_BYTES, MAX_PIECES_BYTES, MAX_SUMS_BYTES } from "./format-limits.ts";
-import { streamEntries } from "./inventory.ts";
 import type { Inventory } from "./inventory-types.ts";
 import { INVENTORY_NAME, PIECES_NAME, SIGNATURES_NAME, SUMS_NAME } from "./media-names.ts";
-import type { PlacedEntry } from "./steps.ts";
 import { type Anchor, findAnchors, placements } from "./stream-anchors.ts";
 import {
   BLOCK_BYTES,
@@ -165,13 +163,10 @@ export class BundleStream {
       if (small.has(it.name) || it.name.startsWith(`${SIGNATURES_NAME}/`)) return true;
       return places.has(it.name) && (sizes.get(it.name) ?? it.size) === it.size;
     };
-    const inContent = new LazyEntries(inventory);
     /** Where bytes begin that belong to no header yet. */
     let from = window.position;
     /** The place of the first of them, behind the header of a volume, and how many bytes that has. */
     let start: (Anchor & { size: number }) | undefined;
-    /** What of the tar stream follows, if nothing is lost. */
-    let next = 0;
     for (;;) {
       // Until the next part is asked for, it may have been the last.
       this.#isEnough = false;
@@ -184,7 +179,7 @@ export class BundleStream {
         const previous = order[(places.get(member?.name ?? "") ?? 0) - 1] ?? "";
         const index = volumeIndexOf(previous);
         const end = index === undefined ? undefined : { at, position: index * volumeSize + (sizes.get(previous) ?? 0) };
-        for await (const part of this.#salvage({ from, to: at }, { start, end, next, inventory, inContent })) {
+        for await (const part of this.#salvage({ from, to: at }, { start, end, inventory })) {
           this.#isEnough = true;
           yield part;
         }
@@ -192,8 +187,6 @@ export class BundleStream {
       }
       if (member === undefined) return;
       start = undefined;
-      const beside = /^data\.(?:tar\.)?(\d{4})/.exec(member.name)?.[1];
-      next = beside === undefined ? 0 : (Number(beside) + (sizes.has(member.name) ? 0 : 1)) * volumeSize;
       from = window.position;
       if (isSums(member)) {
         if (await this.#isOther(member)) return;
@@ -226,22 +219,17 @@ export class BundleStream {
     known: {
       start: (Anchor & { size: number }) | undefined;
       end: Anchor | undefined;
-      next: number;
       inventory: Inventory;
-      inContent: LazyEntries;
     },
   ): AsyncGenerator<StreamPart | LooseBytes> {
     const window = this.#window;
-    const { start, end, next, inventory, inContent } = known;
+    const { start, end, inventory } = known;
     const from = Math.max(range.from, window.oldest);
     const { to } = range;
     if (from >= to) return;
     // So that it stays in memory.
     window.seek(from);
-    const reach = to - from + inventory.volumeSize;
-    const first = Math.min(next, (end?.position ?? Number.POSITIVE_INFINITY) - reach);
-    const last = end?.position ?? next + reach;
-    const found = findAnchors((at, length) => window.copy(at, length), { from, to }, inContent.within(first, last));
+    const found = findAnchors((at, length) => window.copy(at, length), { from, to }, inventory.entries);
     const isThere = start !== undefined && start.at >= from;
     const anchors = [...(isThere ? [start] : []), ...found, ...(end === undefined ? [] : [end])];
     const shift = start === undefined ? undefined : start.position - start.at;
@@ -253,13 +241,11 @@ export class BundleStream {
     const isOther = whole !== undefined && whole.at >= from && whole.position !== start?.position;
     for (const { at, position, length } of isOther ? [whole, ...placed] : placed) {
       for (let done = 0; done < length; ) {
-        const inVolume = volumeSize - ((position + done) % volumeSize);
-        const bytes = window.view(
-          at + done,
-          Math.min(STEP_BYTES, length - done, inVolume, streamSize - position - done),
-        );
-        if (bytes.length === 0) break;
-        yield { position: position + done, bytes, isShifted: true };
+        const place = position + done;
+        const inVolume = Math.min(volumeSize - (place % volumeSize), streamSize - place);
+        if (inVolume <= 0) break;
+        const bytes = window.view(at + done, Math.min(STEP_BYTES, length - done, inVolume));
+        yield { position: place, bytes, isShifted: true };
         done += bytes.length;
       }
     }
@@ -501,22 +487,6 @@ export class BundleStream {
     if ((await window.available(needed)) < needed) return false;
     const next = parseMember(window.copy(at + needed - BLOCK_BYTES, BLOCK_BYTES));
     return next?.folder === member.folder && next.name.startsWith(`${SIGNATURES_NAME}/`);
-  }
-}
-
-/** Entries by their place, once they are asked for. */
-class LazyEntries {
-  readonly #inventory: Inventory;
-  #entries: readonly PlacedEntry[] | undefined;
-
-  constructor(inventory: Inventory) {
-    this.#inventory = inventory;
-  }
-
-  /** Those of which the header begins within a range of the tar stream. */
-  within(from: number, to: number): PlacedEntry[] {
-    this.#entries ??= streamEntries(this.#inventory);
-    return this.#entries.filter((it) => it.offset >= from && it.offset < to + BLOCK_BYTES * 8);
   }
 }
 

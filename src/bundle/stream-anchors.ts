@@ -2,8 +2,7 @@
  * Finds places again in what a link brought of volumes with gaps: headers of entries are as known as everything else
  * that is not content, so each says where the bytes around it belong. docs/format.md, "A bundle in a stream".
  */
-import type { PlacedEntry } from "./steps.ts";
-import { frameStart } from "./steps.ts";
+import type { EntryTable } from "./entry-table.ts";
 import { HEADER_MARK, HEADER_MARK_AT } from "./stream-form.ts";
 import { headerBytes } from "./tar-layout.ts";
 
@@ -35,25 +34,23 @@ interface Between {
 /**
  * The headers of entries in what came, in its order.
  * @param copy returns bytes of what came
- * @param entries those that may be there, in the order of the stream
  */
 export function findAnchors(
   copy: (at: number, length: number) => Buffer,
   { from, to }: { from: number; to: number },
-  entries: readonly PlacedEntry[],
+  entries: Pick<EntryTable, "get">,
 ): Anchor[] {
-  const byPath = new Map(entries.map((it) => [it.path, it]));
   const anchors: Anchor[] = [];
   for (let start = from; start < to; start += STEP_BYTES) {
     const bytes = copy(start, Math.min(STEP_BYTES + OVERLAP_BYTES, to - start));
     for (let hit = bytes.indexOf(HEADER_MARK); hit >= 0; hit = bytes.indexOf(HEADER_MARK, hit + 1)) {
       const at = hit - HEADER_MARK_AT;
       if (at < 0 || at >= STEP_BYTES) continue;
-      const entry = byPath.get(pathAt(bytes, at));
-      if (entry === undefined) continue;
+      const entry = entries.get(pathAt(bytes, at));
+      if (entry?.offset === undefined) continue;
       const header = headerBytes(entry);
       if (bytes.subarray(at, at + header.length).equals(header))
-        anchors.push({ at: start + at, position: frameStart(entry) });
+        anchors.push({ at: start + at, position: entry.offset - header.length });
     }
   }
   return anchors;
