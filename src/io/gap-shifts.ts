@@ -4,8 +4,8 @@
 const MIN_UNIT = 64;
 
 /**
- * Numbers of bytes that may be lost before them, likely ones first. Links lose datagrams and blocks, which are of one size:
- * so multiples of what divides the sum.
+ * Numbers of bytes that may be lost before them, likely ones first. Links lose datagrams and blocks, which are of one
+ * size: so multiples of what divides the sum.
  * @param lost the sum of all gaps, of which additions are taken off
  * @param units sizes of gaps that were seen before
  */
