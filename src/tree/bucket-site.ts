@@ -184,9 +184,9 @@ ${isTls ? upstreamTls : ""}${HIDDEN.map((it) => `  proxy_hide_header ${it};\n`).
     rewrite ^ ${root}$airferry_scope/v2/$airferry_plain? break;
     ${pass} error_page 403 404 = @airferry_unknown;
   }
-  location @airferry_unknown { default_type application/json; return 404 ${quoted(UNKNOWN_JSON)}; }
+  location @airferry_unknown { types { } default_type application/json; return 404 ${quoted(UNKNOWN_JSON)}; }
   location @airferry_unreferred {
-    default_type ${OCI_INDEX};
+    types { } default_type ${OCI_INDEX};
     return 200 ${quoted(JSON.stringify({ schemaVersion: 2, mediaType: OCI_INDEX, manifests: [] }))};
   }
 
@@ -211,8 +211,8 @@ ${isTls ? upstreamTls : ""}${HIDDEN.map((it) => `  proxy_hide_header ${it};\n`).
     rewrite ^ ${root}$airferry_path/${INDEX_FILE}? break;
     ${pass} error_page 403 404 = @airferry_missing;
   }
-  location @airferry_missing { default_type text/plain; return 404 "404: it is not here\\n"; }
-  location ^~ /${OWN_FOLDER} { default_type text/plain; return 404 "404: it is not here\\n"; }
+  location @airferry_missing { types { } default_type text/plain; return 404 "404: it is not here\\n"; }
+  location ^~ /${OWN_FOLDER} { types { } default_type text/plain; return 404 "404: it is not here\\n"; }
 }
 `;
 }

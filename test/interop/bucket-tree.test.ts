@@ -61,7 +61,8 @@ t.test("behind stock nginx, and as a website", { timeout: 300_000 }, async (t) =
       "/files/nothing",
       "/x/",
     ])
-      t.equal((await get(base + it)).status, 404, it);
+      t.match(await get(base + it), { status: 404, type: "text/plain" }, it);
+    t.match(await get(`${base}/v2/lab/app/manifests/none.html`), { status: 404, type: "application/json" });
     t.equal((await fetch(`${base}/files/only-two`, { method: "PUT", body: "x" })).status, 405);
     t.equal((await get(`${base}/files/only-two?acl`)).body.toString(), "2", "queries do not reach the storage");
     const page = await fetch(`${base}/files/`);
