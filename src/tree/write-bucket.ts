@@ -98,8 +98,8 @@ async function write(
   const { right, doubtful } = splitObjects(objects, context);
   let done = { records: right, files: 0, bytes: 0 };
   const isSame = tree.digest === digest;
+  if (!isSame) await tree.begin(objects);
   if (doubtful.length > 0) {
-    if (!isSame) await tree.begin(objects);
     const written = await writeObjects(doubtful, context);
     done = { ...written, records: [...right, ...written.records] };
   }
