@@ -27,6 +27,11 @@ void answerInThread({
     (await import("./manifest/load.ts")).parseManifest(text(bytes), ...(args as [string])),
   packages: async (_, args) =>
     (await import("./packages/build-index.ts")).buildIndex(...(args as [Digest, MetadataPlace[]])),
+  release: async (_, args) => {
+    const { readRelease } = await import("./store/release-record.ts");
+    const { shareRelease } = await import("./store/share-release.ts");
+    return shareRelease(await readRelease(...(args as [string])));
+  },
   examinedManifest: async (bytes, args) =>
     (await import("./manifest/load.ts")).examineManifest(text(bytes), ...(args as [string])),
   source: async (bytes, args) => (await import("./init/recognise.ts")).readSource(text(bytes), ...(args as [string])),

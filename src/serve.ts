@@ -38,6 +38,7 @@ import { type WantedBatch, WantedKeeper } from "./server/process/wanted-notes.ts
 import { canSharePort, WorkerGroup } from "./server/process/workers.ts";
 import { BundleStore, openReader, type SharedBundle, type StoreSource, shareBundle } from "./store/bundle-store.ts";
 import { mediaToCome, readIncoming } from "./store/incoming.ts";
+import { shareRelease } from "./store/share-release.ts";
 import type { Release, StoreReader } from "./store/types.ts";
 
 const DEFAULT_LISTEN = "0.0.0.0:9000";
@@ -281,7 +282,9 @@ async function serveFrom(options: ServeOptions, cached: CachedStore | undefined)
   const share = threads > 1 && given.length === 0;
   // Threads share those that wait for disks, which start with the first wait.
   if (threads > 1) process.env.UV_THREADPOOL_SIZE ??= String(DISK_THREADS * threads);
-  const releases = bundles?.releases ?? (await requireRelease(store, openStore));
+  // Read once, for this thread and all others.
+  const opened = await openStore(store);
+  const releases = bundles?.releases ?? (await requireRelease(store, opened));
   const { origins: originListens, ...ownListens } = listens;
   const named = originListens && (await originSettings(originListens, releases, options));
   const settings: SiteSettings = {
@@ -314,7 +317,7 @@ async function serveFrom(options: ServeOptions, cached: CachedStore | undefined)
   const running = await startThreads(settings, given.length > 0 ? given : threads, lost, wanted, {
     ...options,
     cached,
-    openStore,
+    openStore: async () => opened,
     noteOrigins: (origins) => hearOrigins(origins),
   });
   const renewal = options.tls === "auto" && tls ? renewTls(options, listen, tls, running, report) : undefined;
@@ -486,11 +489,7 @@ async function originSettings(
  * A store without a release has nothing to serve: starting a server on it fails at once, before a build does.
  * @throws {AirferryError} ERR_STORE_EMPTY; ERR_STORE_INVALID when no release can be read
  */
-async function requireRelease(
-  dir: string,
-  openStore: (dir: string) => Promise<StoreReader>,
-): Promise<readonly Release[]> {
-  const store = await openStore(dir);
+async function requireRelease(dir: string, store: StoreReader): Promise<readonly Release[]> {
   const releases = await store.releases();
   if (releases.length > 0) return releases;
   const [fault] = store.faults ?? [];
@@ -577,6 +576,7 @@ async function startThreads(
     askCache,
     cacheCounts: cached && (() => cached.counts()),
     noteWanted,
+    noteReleases: () => group?.look(),
     wantedUrls: () => wanted?.size ?? 0,
     noteOrigins,
     report,
@@ -592,7 +592,17 @@ async function startThreads(
     };
     group = new WorkerGroup(
       joining,
-      { own: () => site.counters(), makeIndex, askCache, noteWanted, noteOrigins, report, onSocketsLost },
+      {
+        own: () => site.counters(),
+        releases: async (known) =>
+          (await site.releases()).map((it) => (known.includes(it.digest) ? it.digest : shareRelease(it))),
+        makeIndex,
+        askCache,
+        noteWanted,
+        noteOrigins,
+        report,
+        onSocketsLost,
+      },
       workerEntry,
     );
     try {

@@ -144,7 +144,7 @@ const VERBS: Record<string, readonly string[]> = {
 /** What else lies directly in src/: where the program and threads of it begin, and what all rooms share. */
 const ENTRIES: Record<string, readonly string[]> = {
   bin: ["cli"],
-  "parser-worker": ["io", "compare", "init", "manifest", "packages", "rpm", "sources"],
+  "parser-worker": ["io", "compare", "init", "manifest", "packages", "rpm", "sources", "store"],
   "serve-worker": ["store", "server/process"],
 };
 const SHARED = ["errors", "version"];

@@ -3,6 +3,7 @@
  * inventory.ts parses and formats. See docs/format.md, "Inventory".
  */
 import type { Digest } from "../io/digest.ts";
+import type { EstablishedCounts } from "../io/established.ts";
 import type { Established, Kind } from "../io/types.ts";
 import type { EntryTable, TableEntry } from "./entry-table.ts";
 
@@ -38,7 +39,11 @@ export interface Provenance {
 }
 
 /** A table (provenance-table.ts), unless it was made here. */
-type ProvenanceLines = Iterable<Provenance> & { readonly length: number };
+type ProvenanceLines = Iterable<Provenance> & {
+  readonly length: number;
+  /** How the digests were established. */
+  readonly established?: EstablishedCounts;
+};
 
 export interface CatalogIso {
   name: string;
@@ -131,7 +136,8 @@ export interface CatalogOrigin {
 
 export interface Catalog {
   isos: CatalogIso[];
-  files: CatalogFile[];
+  /** Of an inventory that another thread has read, a list of entries (entry-list.ts). */
+  files: Iterable<CatalogFile> & { readonly length: number };
   rpms: CatalogRpm[];
   images: CatalogImage[];
   keys: CatalogKey[];

@@ -3,6 +3,7 @@
  * as objects three times as much. A line is parsed when it is asked for. docs/format.md, "Catalog".
  */
 import { bug } from "../errors.ts";
+import { countEstablished, type EstablishedCounts } from "../io/established.ts";
 import { bufferOf, sharedBytes, sharedWords } from "../io/shared-memory.ts";
 import type { EntryTable } from "./entry-table.ts";
 import type { Provenance } from "./inventory-types.ts";
@@ -33,6 +34,7 @@ export class ProvenanceTable implements Iterable<Provenance> {
   readonly shared: SharedProvenance;
   readonly #text: Buffer;
   readonly #entries: EntryTable;
+  #established: EstablishedCounts | undefined;
 
   private constructor(shared: SharedProvenance, entries: EntryTable) {
     this.length = shared.length;
@@ -67,6 +69,12 @@ export class ProvenanceTable implements Iterable<Provenance> {
   /** For documents: a list of lines. */
   toJSON(): Provenance[] {
     return [...this];
+  }
+
+  /** How the digests were established; counted once. */
+  get established(): EstablishedCounts {
+    this.#established ??= countEstablished(this);
+    return this.#established;
   }
 
   *[Symbol.iterator](): Generator<Provenance, void> {

@@ -9,6 +9,7 @@ import { hasPieces } from "../io/piece-digests.ts";
 import { openObjects } from "../s3/direct-objects.ts";
 import { parseS3Target } from "../s3/s3-target.ts";
 import { blobKey } from "../store/layout.ts";
+import { readReleaseApart } from "../store/read-apart.ts";
 import { Store } from "../store/store.ts";
 import type { OpenBlob, Release } from "../store/types.ts";
 import { BlobFetcher } from "./blob-fetcher.ts";
@@ -43,12 +44,13 @@ interface CacheOptions {
 export class CachedStore extends Store {
   /** Blobs are not files here: {@link CachedStore.answer} brings their chunks. */
   readonly isCache = true;
+  override readRecord = readReleaseApart;
   readonly #objects: BucketObjects;
   readonly #chunks: ChunkFolder;
   readonly #health: BucketHealth;
   readonly #mirror: ReleaseMirror;
   readonly #fetcher: BlobFetcher;
-  #sizes: { of: readonly Release[]; large: Map<Digest, number> } = { of: [], large: new Map() };
+  #fetchedOf: readonly Release[] = [];
   readonly #urls = new Map<Digest, { url: Promise<string>; untilMs: number }>();
   readonly #closed = new AbortController();
   #report: (message: string) => void;
@@ -166,14 +168,17 @@ export class CachedStore extends Store {
 
   async #largeSize(digest: Digest): Promise<number | undefined> {
     const releases = await this.releases();
-    if (releases !== this.#sizes.of) {
-      const large = new Map<Digest, number>();
-      for (const { inventory } of releases)
-        for (const it of inventory.entries) if (hasPieces(it.size)) large.set(it.digest, it.size);
-      this.#sizes = { of: releases, large };
+    if (releases !== this.#fetchedOf) {
+      this.#fetchedOf = releases;
       this.#fetcher.forget();
     }
-    return this.#sizes.large.get(digest);
+    for (const { inventory } of releases) {
+      const index = inventory.entries.findDigest(digest);
+      if (index < 0) continue;
+      const size = inventory.entries.sizeAt(index);
+      return hasPieces(size) ? size : undefined;
+    }
+    return undefined;
   }
 
   /** While the bucket does not answer nobody is sent there. */

@@ -24,7 +24,7 @@ import {
   streamFolder,
   versionFault,
 } from "../store/layout.ts";
-import { readRelease } from "../store/release-record.ts";
+import { readReleaseApart } from "../store/read-apart.ts";
 import type { BucketHealth } from "./bucket-health.ts";
 import { alteredBlob } from "./chunk-folder.ts";
 import type { BucketObjects } from "./types.ts";
@@ -205,7 +205,7 @@ export class ReleaseMirror {
 
   /** Whether the record in the cache is whole, and that of the bucket. */
   async #isSame(stream: string, name: string): Promise<boolean> {
-    const here = await readRelease(join(streamFolder(this.#dir, stream), name)).catch(() => undefined);
+    const here = await readReleaseApart(join(streamFolder(this.#dir, stream), name)).catch(() => undefined);
     if (here === undefined) return false;
     const sums = await this.#objects.read(`releases/${stream}/${name}/${SUMS_NAME}`, { maxBytes: MAX_SUMS_BYTES });
     if (typeof sums !== "object" || digestOf(sums.bytes) !== here.digest) return false;
@@ -236,7 +236,7 @@ export class ReleaseMirror {
     const key = `releases/${stream}/${name}`;
     await makeFolder(folder);
     const temporary = join(folder, `${TEMPORARY}${randomBytes(8).toString("hex")}`);
-    // readRelease() compares the names of both folders.
+    // Reading a record compares the names of both folders.
     const record = join(temporary, stream, name);
     try {
       await mkdir(record, { recursive: true });
@@ -255,7 +255,7 @@ export class ReleaseMirror {
       await this.#download(`${key}/${IMPORT_FILE}`, join(record, IMPORT_FILE), MAX_SMALL_BYTES);
       if (!isPast) await this.#download(`${key}/${PACKAGES_FILE}`, join(record, PACKAGES_FILE), MAX_PACKAGES_BYTES);
       await this.#folder(`${key}/${SIGNATURES_NAME}/`, join(record, SIGNATURES_NAME));
-      await readRelease(record);
+      await readReleaseApart(record);
       await this.#admit?.(record);
       const place = join(folder, name);
       await rm(join(temporary, "old"), { recursive: true, force: true });

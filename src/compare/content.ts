@@ -26,8 +26,8 @@ export interface Content extends Record<Part, Item[]> {
 /** The content of an inventory. */
 export function contentOfInventory(inventory: Inventory, signers: readonly string[]): Content {
   const { stream, epoch, serial, created, catalog, entries } = inventory;
-  const plain = (paths: readonly { path: string }[]) =>
-    paths.flatMap(({ path }) => {
+  const plain = (paths: Iterable<{ path: string }>) =>
+    [...paths].flatMap(({ path }) => {
       const entry = entries.get(path);
       return entry === undefined ? [] : [plainItem(path, [entry.digest], entry.size)];
     });

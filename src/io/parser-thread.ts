@@ -24,6 +24,7 @@ type ParserName =
   | "examinedManifest"
   | "modules"
   | "packages"
+  | "release"
   | "source";
 
 /** One parser: its result or error is returned as plain data. */

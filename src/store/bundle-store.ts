@@ -2,6 +2,7 @@
  * Verified bundles in the role of a store: blobs are parts of volumes that stay open. Nothing is written. Every thread
  * of a server makes one from the same plain data, and reads the same descriptors.
  */
+import { resolve } from "node:path";
 import type { EntryTable } from "../bundle/entry-table.ts";
 import type { Inventory } from "../bundle/inventory-types.ts";
 import { PIECES_NAME } from "../bundle/media-names.ts";
@@ -13,7 +14,9 @@ import { type Digest, isDigest } from "../io/digest.ts";
 import { HeldBytes, type HeldExtent, type HeldFile } from "../io/held-files.ts";
 import type { RandomAccess } from "../io/types.ts";
 import { BlobPieces } from "./blob-pieces.ts";
+import { FedStore, type ReleaseFeed } from "./fed-store.ts";
 import { releaseName } from "./layout.ts";
+import { readReleaseApart } from "./read-apart.ts";
 import { openStore, Store } from "./store.ts";
 import type { PastRelease, Release, StoreReader, StoreRecords } from "./types.ts";
 
@@ -62,9 +65,15 @@ export function shareBundle(bundle: VerifiedBundle, now = new Date()): SharedBun
 }
 
 /** Opens what a server reads from. @throws {AirferryError} as {@link openStore} */
-export async function openReader(source: StoreSource): Promise<StoreReader> {
-  if (typeof source === "string") return openStore(source);
-  if ("cache" in source) return new Store(source.cache);
+export async function openReader(source: StoreSource, feed?: ReleaseFeed): Promise<StoreReader> {
+  if (typeof source === "string" || "cache" in source) {
+    const dir = typeof source === "string" ? source : source.cache;
+    if (feed !== undefined) return new FedStore(resolve(dir), feed);
+    if (typeof source !== "string") return new Store(dir);
+    const store = await openStore(dir);
+    store.readRecord = readReleaseApart;
+    return store;
+  }
   return new BundleStore(
     source,
     source.map((it) => sharedInventory(it.inventory)),

@@ -99,6 +99,8 @@ export interface StoreReader {
   readonly dir: string;
   /** Streams that the last {@link StoreReader.releases} skipped, or returned in their previous state; absent: none. */
   readonly faults?: readonly ReleaseFault[];
+  /** Set where the releases come from another thread, which has tried whether they can be served. */
+  readonly areTried?: boolean;
   /**
    * The current release of every stream, sorted by stream. Cheap when nothing changed since the last call. An
    * unreadable one affects only itself.

@@ -56,6 +56,8 @@ export interface WrittenPages {
 
 /** All current releases as one tree; replaced when a release changes. Immutable. */
 export interface TreeView {
+  /** Stands for this view, for whoever must not keep it alive. */
+  readonly mark: object;
   readonly releases: readonly Release[];
   /** Set for a tree that is written down as files. */
   readonly written?: WrittenPages | undefined;
@@ -64,10 +66,8 @@ export interface TreeView {
    * different digests give the qualified URLs instead.
    */
   find(path: string, stream?: string): Found | { conflict: string[] } | undefined;
-  /**
-   * Names directly below a directory path, sorted; directories end in `/`. Undefined when there is no such directory.
-   */
-  list(directory: string, stream?: string): string[] | undefined;
+  /** Names directly below a directory path, sorted; directories end in `/`. None when there is no such directory. */
+  names(directory: string, stream?: string): Iterable<string>;
 }
 
 export interface ServeContext {

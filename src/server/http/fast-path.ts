@@ -74,7 +74,8 @@ export class FastPath implements Front {
   readonly #smaller: Slot = { size: SMALLER_BYTES, free: undefined };
   readonly #larger: Slot = { size: HEADROOM_BYTES + MAX_SMALL_BYTES, free: undefined };
   #held = 0;
-  #view: TreeView | undefined;
+  /** Of the view that the answers are of. */
+  #mark: object | undefined;
   readonly #known = new Map<string, Known>();
   /** Seconds in which there were connections: what their deadlines are in. */
   #ticks = 0;
@@ -144,8 +145,8 @@ export class FastPath implements Front {
     if (admits !== undefined && !admits(socket, headers.host)) return undefined;
     const view = this.#options.context.freshView();
     if (view === undefined) return this.#options.context.view();
-    if (view !== this.#view) {
-      this.#view = view;
+    if (view.mark !== this.#mark) {
+      this.#mark = view.mark;
       this.#known.clear();
     }
     const key = admits === undefined ? url : headers.host + url;

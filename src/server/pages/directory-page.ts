@@ -16,19 +16,18 @@ const NAMES_PER_PAGE = 1000;
 /** Of a page that no other one can follow. */
 const NAMES_PER_WRITTEN_PAGE = 10_000;
 
-/** Renders a directory. `names` as {@link TreeView.list} gives them; `?after=NAME` continues after a name. */
-export function directoryPage(request: ServerRequest, names: readonly string[], view: TreeView): Html {
+/** Renders a directory; `?after=NAME` continues after a name. */
+export function directoryPage(request: ServerRequest, view: TreeView): Html {
   const directory = request.path.replace(/^\/+|\/+$/g, "");
   const base = request.stream === undefined ? "" : `s/${request.stream}`;
   const here = [base, directory].filter((part) => part !== "").join("/");
-  const all = directory === "isos" ? withIsoTrees(names) : names;
+  const names = view.names(directory, request.stream);
   const after = request.query.get("after") ?? "";
-  const rest = after === "" ? all : all.filter((name) => compareUtf8(name, after) > 0);
-  const shown = rest.slice(0, view.written === undefined ? NAMES_PER_PAGE : NAMES_PER_WRITTEN_PAGE);
+  const most = view.written === undefined ? NAMES_PER_PAGE : NAMES_PER_WRITTEN_PAGE;
+  const { shown, left, count } = partOf(directory === "isos" ? withIsoTrees([...names]) : names, after, most);
 
   const rows = shown.map((name) => row(name, directory, here, view, request.stream));
   const last = shown.at(-1);
-  const left = rest.length - shown.length;
   const more =
     left > 0 && view.written !== undefined
       ? html`<p>And ${plural(left, "more name")} that this page does not list.</p>`
@@ -36,8 +35,21 @@ export function directoryPage(request: ServerRequest, names: readonly string[], 
         ? html`<p><a href="?after=${encodeURIComponent(last)}">next ${Math.min(NAMES_PER_PAGE, left)} of ${left} more</a></p>`
         : "";
   const body = html`<h1>${crumbs(here)}</h1>
-${table(plural(all.length, "name"), ["name", "size", "sha256"], rows, [1])}${more}`;
+${table(plural(count, "name"), ["name", "size", "sha256"], rows, [1])}${more}`;
   return sitePage(`/${here}/`, body, { view, stream: request.stream, at: `/${directory}/` });
+}
+
+/** At most `most` names after one, how many are behind them, and how many there are of all. */
+function partOf(names: Iterable<string>, after: string, most: number) {
+  const shown: string[] = [];
+  let [left, count] = [0, 0];
+  for (const it of names) {
+    count++;
+    if (shown.length === 0 && after !== "" && compareUtf8(it, after) <= 0) continue;
+    if (shown.length < most) shown.push(it);
+    else left++;
+  }
+  return { shown, left, count };
 }
 
 /** Each `NAME.iso` also adds the tree inside it, `NAME/`. */

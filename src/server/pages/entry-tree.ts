@@ -9,35 +9,26 @@ import { compareUtf8 } from "../../io/text.ts";
 import type { Release } from "../../store/types.ts";
 import type { Found, TreeView, WrittenPages } from "../http/context.ts";
 
-/** Cached directories: people page through large ones. */
-const MAX_KEPT_LISTS = 8;
-
 /**
  * Creates a {@link TreeView} of releases, at most one per stream. Stores references to the releases, copies nothing.
  * Every release's `inventory.entries` must be sorted by the UTF-8 bytes of its paths, as the format requires.
  */
 export function createTreeView(releases: readonly Release[], written?: WrittenPages): TreeView {
-  const lists = new Map<string, string[]>();
   return {
+    mark: {},
     releases,
     written,
-    find: (path, stream) => find(stream === undefined ? releases : ofStream(releases, stream), path),
-    list(directory, stream) {
-      const key = JSON.stringify([directory, stream]);
-      const known = lists.get(key);
-      if (known !== undefined) return known;
-      const names = list(stream === undefined ? releases : ofStream(releases, stream), directory);
-      if (names === undefined) return undefined;
-      const [oldest] = lists.keys();
-      if (oldest !== undefined && lists.size >= MAX_KEPT_LISTS) lists.delete(oldest);
-      lists.set(key, names);
-      return names;
+    find: (path, stream) => find(chosen(releases, stream), path),
+    *names(directory, stream) {
+      const prefix = prefixOf(directory);
+      const sources = chosen(releases, stream).map(({ inventory: { entries } }) => namesIn(entries, prefix));
+      for (const [name = ""] of merged(sources, (it) => it)) yield name;
     },
   };
 }
 
-function ofStream(releases: readonly Release[], stream: string): readonly Release[] {
-  return releases.filter((release) => release.stream === stream);
+function chosen(releases: readonly Release[], stream: string | undefined): readonly Release[] {
+  return stream === undefined ? releases : releases.filter((release) => release.stream === stream);
 }
 
 function find(releases: readonly Release[], path: string): Found | { conflict: string[] } | undefined {
@@ -70,40 +61,66 @@ export function encodePath(path: string): string {
     .join("/");
 }
 
-function list(releases: readonly Release[], directory: string): string[] | undefined {
-  const bare = directory.replace(/^\/+|\/+$/g, "");
-  const prefix = bare === "" ? "" : `${bare}/`;
-  const names = new Set<string>();
-  for (const release of releases) addNames(release.inventory.entries, prefix, names);
-  if (names.size === 0) return undefined;
-  return [...names].sort(compareUtf8);
-}
-
 /** Returns whether anything is below a directory path, without listing it. */
 export function isDirectory(view: TreeView, directory: string, stream?: string): boolean {
-  return view.releases.some(({ stream: name, inventory: { entries } }) => {
-    if (stream !== undefined && stream !== name) return false;
-    const [first, end] = entries.range(`${directory}/`);
+  return chosen(view.releases, stream).some(({ inventory: { entries } }) => {
+    const [first, end] = entries.range(prefixOf(directory));
     return first < end;
   });
 }
 
-/** Every entry below a directory path, of each release in turn: a path may come several times. */
-export function* entriesBelow(view: TreeView, directory: string, stream?: string): Generator<InventoryEntry> {
-  for (const { stream: name, inventory } of view.releases) {
-    if (stream !== undefined && stream !== name) continue;
-    const { entries } = inventory;
-    const [first, end] = entries.range(`${directory}/`);
-    for (let index = first; index < end; index++) yield entries.at(index);
+/** What a directory path and all paths below it start with; slashes around it do not matter. */
+function prefixOf(directory: string): string {
+  const bare = directory.replace(/^\/+|\/+$/g, "");
+  return bare === "" ? "" : `${bare}/`;
+}
+
+/** The entry with one path in each release that has it, by release. */
+interface SamePath {
+  path: string;
+  entries: InventoryEntry[];
+}
+
+/** Every path below a directory path once, in order. */
+export function* pathsBelow(view: TreeView, directory: string, stream?: string): Generator<SamePath> {
+  const prefix = prefixOf(directory);
+  const sources = chosen(view.releases, stream).map(({ inventory: { entries } }) => entriesOf(entries, prefix));
+  for (const entries of merged(sources, (it) => it.path)) {
+    const [{ path }] = entries as [InventoryEntry];
+    yield { path, entries };
   }
 }
 
-function addNames(entries: EntryTable, prefix: string, names: Set<string>): void {
+function* entriesOf(entries: EntryTable, prefix: string): Generator<InventoryEntry> {
+  const [first, end] = entries.range(prefix);
+  for (let index = first; index < end; index++) yield entries.at(index);
+}
+
+/** Names directly below a directory, in order. */
+function* namesIn(entries: EntryTable, prefix: string): Generator<string> {
   const [first, end] = entries.range(prefix);
   for (let index = first; index < end; ) {
     const path = entries.pathAt(index);
     const slash = path.indexOf("/", prefix.length);
-    names.add(path.slice(prefix.length, slash + 1 || undefined));
+    yield path.slice(prefix.length, slash + 1 || undefined);
     index = slash === -1 ? index + 1 : entries.range(path.slice(0, slash + 1))[1];
+  }
+}
+
+/** Merges sorted lists: what has the same name comes together. */
+function* merged<T>(sources: readonly Iterator<T>[], nameOf: (item: T) => string): Generator<T[]> {
+  const heads = sources.map((it) => it.next());
+  for (;;) {
+    let name: string | undefined;
+    for (const { done, value } of heads)
+      if (done !== true && (name === undefined || compareUtf8(nameOf(value), name) < 0)) name = nameOf(value);
+    if (name === undefined) return;
+    const same: T[] = [];
+    for (const [at, { done, value }] of heads.entries()) {
+      if (done === true || nameOf(value) !== name) continue;
+      same.push(value);
+      heads[at] = (sources[at] as Iterator<T>).next();
+    }
+    yield same;
   }
 }

@@ -33,7 +33,7 @@ async function answer(request: ServerRequest, context: ServeContext, state: Page
     return true;
   }
   if (await sendSidecar(request, path, view)) return true;
-  if (await sendPulpManifest(request, path, view)) return true;
+  if (await sendPulpManifest(request, path, view, state.pages)) return true;
   if (await sendDirectory(request, path, view, context, state)) return true;
   sendNotFound(request, hintsFor(request, path, view));
   return true;
@@ -92,12 +92,11 @@ async function sendDirectory(
     sendPage(request, page);
     return true;
   }
-  const names = view.list(path, request.stream);
-  if (names === undefined) return false;
+  if (!isDirectory(view, path, request.stream)) return false;
   const key = JSON.stringify([path, request.stream, request.query.get("after")]);
   sendPage(
     request,
-    state.pages.page(view, key, () => directoryPage(request, names, view)),
+    state.pages.page(view, key, () => directoryPage(request, view)),
   );
   return true;
 }

@@ -6,13 +6,14 @@
 import { commandBlock, LINE, link, table } from "../../html/frame.ts";
 import { type Html, html, joined } from "../../html/html.ts";
 import { EMPTY_DIGEST } from "../../io/digest.ts";
+import { firstOf } from "../../io/first-of.ts";
 import { formatBytes, plural } from "../../io/format.ts";
 import { printable } from "../../io/printable.ts";
 import { webHosts } from "../../io/web-hosts.ts";
 import type { RenderInput } from "../../render/types.ts";
 import type { Release } from "../../store/types.ts";
 import type { ServeContext, TreeView } from "../http/context.ts";
-import { encodePath } from "./entry-tree.ts";
+import { createTreeView, encodePath } from "./entry-tree.ts";
 import { imageTable } from "./image-table.ts";
 import { packagesUrl } from "./packages-page.ts";
 import { releasesIn, rootOf, sitePage } from "./page-frame.ts";
@@ -145,9 +146,11 @@ function isoSection(releases: readonly Release[], render: RenderInput): Section 
 function fileSection(releases: readonly Release[], render: RenderInput): Section {
   const count = releases.reduce((sum, release) => sum + release.inventory.catalog.files.length, 0);
   const files = releases.flatMap((release) =>
-    release.inventory.catalog.files
-      .slice(0, MAX_ROWS)
-      .map(({ path }) => ({ path, release, size: release.entries.get(path)?.size ?? 0 })),
+    firstOf(release.inventory.catalog.files, MAX_ROWS).map(({ path }) => ({
+      path,
+      release,
+      size: release.entries.get(path)?.size ?? 0,
+    })),
   );
   if (count === 0) return undefined;
   const row = rowsOf(releases, render);
@@ -199,9 +202,7 @@ function rowsOf(releases: readonly Release[], { stream }: RenderInput) {
 
 /** Where the files of one stream are. */
 function treeSection(stream: string, releases: readonly Release[]): Html {
-  const folders = new Set<string>();
-  for (const { inventory } of releases)
-    for (const { path } of inventory.entries) folders.add(path.split("/", 1)[0] ?? "");
-  const items = [...folders].map((it) => html`<li>${link(`${rootOf(stream)}/${encodePath(it)}/`, `${it}/`)}</li>`);
+  const folders = createTreeView(releases).names("");
+  const items = Array.from(folders, (it) => html`<li>${link(`${rootOf(stream)}/${encodePath(it)}`, it)}</li>`);
   return html`<h2>All files</h2><p>Everything of this stream is below <code>/s/${stream}/</code> as it was packed:</p><ul>${joined(items)}</ul>`;
 }

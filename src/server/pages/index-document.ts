@@ -12,7 +12,7 @@ import type { RenderInput, RenderRelease } from "../../render/types.ts";
 import { builderOf, encodeUrlPath, rootFor } from "../../render/view.ts";
 import type { Release } from "../../store/types.ts";
 import { sendBlob } from "../http/blob.ts";
-import type { Mount, TreeView } from "../http/context.ts";
+import type { Mount } from "../http/context.ts";
 import { sendNotFound } from "../http/text-responses.ts";
 import { renderInput } from "./config.ts";
 import type { PageState } from "./pages-state.ts";
@@ -118,13 +118,6 @@ export interface IndexDocument {
 
 /** Serves the index, of all streams or of one. */
 export function indexDocument(state: PageState): Mount {
-  // Old views are garbage-collected with their documents; only streams of the view have one.
-  const documents = new WeakMap<TreeView, Map<string, Buffer>>();
-  const documentsOf = (view: TreeView): Map<string, Buffer> => {
-    const known = documents.get(view) ?? new Map<string, Buffer>();
-    documents.set(view, known);
-    return known;
-  };
   return {
     prefix: "/index.json",
     async handle(request, context) {
@@ -135,12 +128,11 @@ export function indexDocument(state: PageState): Mount {
         sendNotFound(request, [`the streams here are: ${view.releases.map((it) => it.stream).join(", ")}`]);
         return true;
       }
-      const known = documentsOf(view);
-      let bytes = known.get(stream ?? "");
+      const key = JSON.stringify(["index", stream]);
+      let bytes = state.pages.known(view, key);
       if (bytes === undefined) {
         const input = { ...(await renderInput(request, context, state)), releases: view.releases };
-        bytes = Buffer.from(`${JSON.stringify(indexOf(view.releases, input), null, 1)}\n`);
-        known.set(stream ?? "", bytes);
+        bytes = state.pages.document(view, key, () => formatIndex(view.releases, input));
       }
       await sendBlob(request, {
         bytes,
@@ -153,16 +145,62 @@ export function indexDocument(state: PageState): Mount {
   };
 }
 
-/** Generates the document. `input` selects the stream and has the trees of the ISOs; its address is ignored. */
-export function indexOf(releases: readonly Release[], input: RenderInput): IndexDocument {
+/** Where the files go: the document has no other line like it. */
+const NO_FILES = '\n "files": [],\n';
+/** What a file takes at most besides its path and stream: names, digest and size. */
+const FILE_BYTES = 250;
+/** Of a byte of a path that is percent-encoded. */
+const ENCODED_BYTES = 3;
+
+/**
+ * Formats the document. `input` selects the stream and has the trees of the ISOs; its address is ignored. The files may
+ * be hundreds of thousands, and become text one after the other.
+ */
+export function formatIndex(releases: readonly Release[], input: RenderInput): Buffer {
+  const text = `${JSON.stringify(indexOf(releases, input), null, 1)}\n`;
+  const at = text.indexOf(NO_FILES);
+  const most = Buffer.byteLength(text) + mostBytes(releases);
+  // What nothing is written to takes no memory.
+  const buffer = Buffer.allocUnsafeSlow(most);
+  let end = buffer.write(`${text.slice(0, at)}\n "files": [`);
+  let count = 0;
+  for (const it of filesOf(releases, input)) {
+    const item = JSON.stringify(it, null, 1).replaceAll("\n", "\n  ");
+    end += buffer.write(`${count++ === 0 ? "" : ","}\n  ${item}`, end);
+  }
+  end += buffer.write(`${count === 0 ? "" : "\n "}],\n${text.slice(at + NO_FILES.length)}`, end);
+  return buffer.subarray(0, end);
+}
+
+function mostBytes(releases: readonly Release[]): number {
+  let bytes = 0;
+  // The stream is in the path too, if others have other content there.
+  for (const { stream, inventory } of releases)
+    for (const { path } of inventory.catalog.files)
+      bytes += ENCODED_BYTES * Buffer.byteLength(path) + 2 * Buffer.byteLength(stream) + FILE_BYTES;
+  return bytes;
+}
+
+function* filesOf(releases: readonly Release[], input: RenderInput): Generator<IndexedFile> {
+  const below: RenderInput = { ...input, baseUrl: "" };
+  for (const release of releases) {
+    if (input.stream !== undefined && release.stream !== input.stream) continue;
+    for (const { path } of release.inventory.catalog.files) yield* fileOf(release, path, below);
+  }
+}
+
+function fileOf(release: Release, path: string, input: RenderInput): IndexedFile[] {
+  const entry = release.entries.get(path);
+  if (entry === undefined) return [];
+  const at = `${rootFor(input, release, path)}/${encodeUrlPath(path)}`;
+  return [{ stream: release.stream, path: at, size: entry.size, digest: entry.digest }];
+}
+
+/** The document without the files. */
+function indexOf(releases: readonly Release[], input: RenderInput): IndexDocument {
   const below: RenderInput = { ...input, baseUrl: "" };
   const chosen = releases.filter((it) => input.stream === undefined || it.stream === input.stream);
-  const file = (release: Release, path: string): IndexedFile[] => {
-    const entry = release.entries.get(path);
-    if (entry === undefined) return [];
-    const at = `${rootFor(below, release, path)}/${encodeUrlPath(path)}`;
-    return [{ stream: release.stream, path: at, size: entry.size, digest: entry.digest }];
-  };
+  const file = (release: Release, path: string) => fileOf(release, path, below);
   const each = <T>(one: (release: Release) => T[]): T[] => chosen.flatMap(one);
   return {
     mediaType: INDEX_MEDIA_TYPE,
@@ -202,7 +240,7 @@ export function indexOf(releases: readonly Release[], input: RenderInput): Index
       keys,
       ...packagesOf(release, prefix),
     })),
-    files: each((release) => release.inventory.catalog.files.flatMap(({ path }) => file(release, path))),
+    files: [],
     images: each((release) => release.inventory.catalog.images.map((it) => imageOf(release.stream, it))),
     keys: each((release) =>
       release.inventory.catalog.keys.flatMap(({ path, fingerprints }) =>

@@ -2,6 +2,7 @@
 import { LINE, link } from "../../html/frame.ts";
 import { type Html, html, joined } from "../../html/html.ts";
 import { nearestWords } from "../../io/closest-word.ts";
+import { firstOf } from "../../io/first-of.ts";
 import { printable } from "../../io/printable.ts";
 import type { ServerRequest, TreeView } from "../http/context.ts";
 import { encodePath, isDirectory } from "./entry-tree.ts";
@@ -24,7 +25,7 @@ export function notFoundPage(
   const root = rootOf(known ? stream : undefined);
   const { folder, names } = nearest(path, view, known ? stream : undefined);
   const wanted = path.slice(1 + (folder === "" ? 0 : folder.length + 1)).split("/", 1)[0] ?? "";
-  const near = nearestWords(wanted, names.slice(0, MAX_COMPARED), MAX_NEAR);
+  const near = nearestWords(wanted, names, MAX_NEAR);
   const items = near.map((name) => {
     const at = `${folder === "" ? "" : `${folder}/`}${name}`;
     return html`<li>${link(`${root}/${encodePath(at)}`, printable(at, MAX_SHOWN))}</li>`;
@@ -59,5 +60,5 @@ function nearest(
     if (!isDirectory(view, below, stream)) break;
     folder = below;
   }
-  return { folder, names: view.list(folder, stream) ?? [] };
+  return { folder, names: firstOf(view.names(folder, stream), MAX_COMPARED) };
 }

@@ -5,12 +5,14 @@
 import type { Html } from "../../html/html.ts";
 
 const MAX_BYTES = 16 * 1024 * 1024;
-/** Larger ones are generated each time: a few of them would evict all others. */
+/** Larger ones stay only until memory is collected, or while they are being sent: a few would evict all others. */
 const MAX_PAGE_BYTES = MAX_BYTES / 4;
+const MAX_LARGE = 16;
 
 /** The pages of one site. */
 export class PageCache {
   readonly #pages = new Map<string, Buffer>();
+  readonly #large = new Map<string, WeakRef<Buffer>>();
   #bytes = 0;
   readonly #ids = new WeakMap<object, number>();
   #lastId = 0;
@@ -20,19 +22,29 @@ export class PageCache {
    * changes, and another object has separate pages.
    */
   page(of: object, key: string, make: () => Html): Buffer {
+    return this.document(of, key, () => Buffer.from(String(make())));
+  }
+
+  /** The same of anything else. */
+  document(of: object, key: string, make: () => Buffer): Buffer {
     const known = this.known(of, key);
     if (known !== undefined) return known;
     const name = `${this.#idOf(of)} ${key}`;
-    const page = Buffer.from(String(make()));
-    if (page.length <= MAX_PAGE_BYTES) this.#keep(name, page);
-    return page;
+    const made = make();
+    if (made.length <= MAX_PAGE_BYTES) this.#keep(name, made);
+    else {
+      const [oldest] = this.#large.keys();
+      if (oldest !== undefined && this.#large.size >= MAX_LARGE) this.#large.delete(oldest);
+      this.#large.set(name, new WeakRef(made));
+    }
+    return made;
   }
 
   /** The page of a key if it is cached. */
   known(of: object, key: string): Buffer | undefined {
     const name = `${this.#idOf(of)} ${key}`;
     const known = this.#pages.get(name);
-    if (known === undefined) return undefined;
+    if (known === undefined) return this.#large.get(name)?.deref();
     this.#pages.delete(name);
     this.#pages.set(name, known);
     return known;

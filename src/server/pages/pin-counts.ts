@@ -3,8 +3,8 @@ import type { Inventory } from "../../bundle/inventory-types.ts";
 import { countEstablished } from "../../io/established.ts";
 
 /** How many sources a release has, and how many of them were pinned on first sight. */
-export function pinsOf({ catalog }: Inventory): { sources: number; firstSight: number } {
-  const counts = countEstablished(catalog.provenance);
-  const generated = counts.generated ?? 0;
-  return { sources: catalog.provenance.length - generated, firstSight: counts["first-sight"] ?? 0 };
+export function pinsOf({ catalog: { provenance } }: Inventory): { sources: number; firstSight: number } {
+  const counts = provenance.established ?? countEstablished(provenance);
+  const { generated = 0, "first-sight": firstSight = 0 } = counts;
+  return { sources: provenance.length - generated, firstSight };
 }

@@ -7,7 +7,7 @@ import type { RenderInput } from "../../render/types.ts";
 import type { Release } from "../../store/types.ts";
 import { createTreeView } from "./entry-tree.ts";
 import { frontPage } from "./front-page.ts";
-import { indexOf } from "./index-document.ts";
+import { formatIndex } from "./index-document.ts";
 
 /** A dummy address. */
 const NOWHERE = "http://127.0.0.1";
@@ -25,7 +25,7 @@ export async function tryPages(release: Release): Promise<void> {
   };
   const nothing = { caCertificate: undefined, names: () => ({}) };
   frontPage({ view: createTreeView(releases), render: input, ...nothing });
-  indexOf(releases, input);
+  formatIndex(releases, input);
   for (const file of configFiles(input, noText)) await file.make().catch(passRefusal);
 }
 

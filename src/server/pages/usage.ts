@@ -5,6 +5,7 @@
 import { commandBlock } from "../../html/frame.ts";
 import { type Html, html } from "../../html/html.ts";
 import { hexOf } from "../../io/digest.ts";
+import { firstOf } from "../../io/first-of.ts";
 import { shellWord } from "../../io/shell.ts";
 import { isInstallable } from "../../iso/install-tree.ts";
 import { formatReference, parseReference, servedHost } from "../../oci/reference.ts";
@@ -76,8 +77,9 @@ function isos(input: RenderInput): Way[] {
 }
 
 function files(input: RenderInput): Way[] {
+  // There may be hundreds of thousands.
   const [first] = releasesOf(input).flatMap((release) =>
-    release.inventory.catalog.files.flatMap(({ path }) => {
+    firstOf(release.inventory.catalog.files, 1).flatMap(({ path }) => {
       const entry = release.inventory.entries.get(path);
       return entry === undefined ? [] : [{ release, entry }];
     }),

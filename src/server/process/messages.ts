@@ -1,6 +1,8 @@
 /** Messages between the first thread of a server and its workers. Plain values only. */
 import type { CacheAnswer, CacheOrder } from "../../cache/types.ts";
 import type { ErrorCode } from "../../errors.ts";
+import type { Digest } from "../../io/digest.ts";
+import type { SharedRelease } from "../../store/share-release.ts";
 import type { TlsMaterial } from "../http/endpoint.ts";
 import type { Counters } from "./counters.ts";
 import type { IndexOrder } from "./index-maker.ts";
@@ -18,6 +20,10 @@ export type ToWorker =
   | { kind: "indexed"; id: number; bytes: Uint8Array | undefined; fault: string | undefined }
   /** What was asked of the cache with "cache", or why not. */
   | { kind: "cached"; id: number; answer: CacheAnswer; fault: ThreadFault | undefined }
+  /** The releases to serve, as asked for with "releases": those that the worker knows by their digests. */
+  | { kind: "releases"; id: number; releases: readonly (Digest | SharedRelease)[] }
+  /** There are other releases than before: ask for them. */
+  | { kind: "look" }
   | { kind: "stop"; graceMs: number };
 
 /** An error that crosses threads. */
@@ -36,6 +42,8 @@ export type FromWorker =
   | { kind: "sum"; id: number; counters: Counters }
   /** Requests an index of packages. */
   | { kind: "index"; id: number; order: IndexOrder }
+  /** Asks for the releases to serve; `known` are the digests of those that the worker has. */
+  | { kind: "releases"; id: number; known: readonly Digest[] }
   /** Asks something of the cache. */
   | { kind: "cache"; id: number; order: CacheOrder }
   /** What clients of this worker asked for in vain. */

@@ -4,6 +4,7 @@
  */
 import type { IncomingMessage } from "node:http";
 import type { TLSSocket } from "node:tls";
+import { releaseMemory } from "../../io/flat-memory.ts";
 import type { Release, StoreReader } from "../../store/types.ts";
 import type { ServeContext, TreeView, WrittenPages } from "../http/context.ts";
 import type { TrustedProxies } from "../http/forwarded.ts";
@@ -29,11 +30,17 @@ interface ServeContextOptions {
   onReleases?: ((releases: readonly Release[]) => void) | undefined;
 }
 
+/** A context that can be told to look. */
+interface RefreshedContext extends ServeContext {
+  /** The tree as it is now, however fresh the known one is. */
+  lookNow(): Promise<TreeView>;
+}
+
 /**
  * Creates the context of a server. Reads the store once before it resolves, so that a broken one is detected at the
  * start.
  */
-export async function createServeContext(options: ServeContextOptions): Promise<ServeContext> {
+export async function createServeContext(options: ServeContextOptions): Promise<RefreshedContext> {
   const { store, url, caCertificate, proxies } = options;
   /** The last faults, so that each is reported once. */
   let reported = new Set<string>();
@@ -43,7 +50,7 @@ export async function createServeContext(options: ServeContextOptions): Promise<
     for (const error of faults) if (!reported.has(error.message)) options.onStoreFault?.(error);
     reported = new Set(faults.map((it) => it.message));
   };
-  const usable = new UsableReleases();
+  const usable = new UsableReleases(store.areTried);
   const releases = await store.releases();
   let view = createTreeView(await usable.among(releases), options.written);
   const [unusable] = usable.faults;
@@ -68,6 +75,8 @@ export async function createServeContext(options: ServeContextOptions): Promise<
         view = createTreeView(releases, options.written);
         toldOfView.clear();
         options.onReleases?.(releases);
+        // Those before may be large, and nothing else would be in a hurry to collect them.
+        setImmediate(releaseMemory);
       }
     } catch (error) {
       options.onStoreFault?.(error);
@@ -88,6 +97,10 @@ export async function createServeContext(options: ServeContextOptions): Promise<
       if (isFresh) return view;
       looking ??= look();
       return await looking;
+    },
+    lookNow: () => {
+      looking ??= look();
+      return looking;
     },
     freshView: () => (isFresh ? view : undefined),
     tellFault(error) {

@@ -12,7 +12,7 @@ import { printableJson } from "../../io/printable.ts";
 import { readSpace } from "../../io/space.ts";
 import { originsOf } from "../../origins/origin-hosts.ts";
 import type { StoreSource } from "../../store/bundle-store.ts";
-import type { StoreReader } from "../../store/types.ts";
+import type { Release, StoreReader } from "../../store/types.ts";
 import { gitMount } from "../git/git-handler.ts";
 import type { ListenAddress } from "../http/address.ts";
 import type { Mount, ServeContext, ServerRequest } from "../http/context.ts";
@@ -77,6 +77,8 @@ export interface SiteSettings {
 interface SiteHost {
   /** Opens what is served for reading. */
   openStore(source: StoreSource): Promise<StoreReader>;
+  /** In the first thread: called when other releases than before are served. */
+  noteReleases?(): void;
   /** The total counters of all threads of the site, given this one's. */
   collect(own: Counters): Promise<Counters>;
   /** Makes an index of packages, once for all threads of the site. */
@@ -127,6 +129,10 @@ interface Site {
   /** In the order of {@link addressesOf}. */
   readonly listeners: readonly Listener[];
   counters(): Counters;
+  /** The releases that it serves; looks for new ones at most once a second. */
+  releases(): Promise<readonly Release[]>;
+  /** Looks for new releases now. */
+  look(): void;
   setTls(tls: TlsMaterial): void;
   /** Opens the access log again, after it was renamed. A log that cannot be opened is reported. */
   reopenLog(): void;
@@ -155,7 +161,10 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
     caCertificate: settings.tls?.ca,
     origins: settings.origins && originContext(settings.origins, settings.listenHttp ?? [], host.report),
     onStoreFault: (error) => reportFault(error, store.dir),
-    onReleases: settings.origins && ((releases) => host.noteOrigins?.(originsOf(releases))),
+    onReleases(releases) {
+      host.noteReleases?.();
+      if (settings.origins) host.noteOrigins?.(originsOf(releases));
+    },
   });
   const log = settings.accessLog === undefined ? undefined : new AccessLog(settings.accessLog);
   const notes = settings.wanted === undefined ? undefined : new WantedNotes((batch) => host.noteWanted?.(batch));
@@ -236,6 +245,8 @@ export async function startSite(settings: SiteSettings, host: SiteHost): Promise
   return {
     listeners,
     counters,
+    releases: async () => (await context.view()).releases,
+    look: () => void context.lookNow(),
     setTls: (tls) => {
       listeners[0]?.setTls(tls);
     },

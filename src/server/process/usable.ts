@@ -8,8 +8,14 @@ import { tryPages } from "../pages/try-pages.ts";
 import { RegistryIndex } from "../registry/repositories.ts";
 
 export class UsableReleases {
+  readonly #areTried: boolean;
   /** The tried releases, and why some cannot be served. */
   #tried = new Map<Release, AirferryError | undefined>();
+
+  /** @param areTried another thread has tried them, and gives only those that can be served */
+  constructor(areTried = false) {
+    this.#areTried = areTried;
+  }
 
   /** Faults of the releases that the last {@link UsableReleases.among} excluded. */
   get faults(): AirferryError[] {
@@ -18,6 +24,7 @@ export class UsableReleases {
 
   /** The servable current releases; the same list object if all are. */
   async among(releases: readonly Release[]): Promise<readonly Release[]> {
+    if (this.#areTried) return releases;
     const tried = new Map<Release, AirferryError | undefined>();
     for (const it of releases) tried.set(it, this.#tried.has(it) ? this.#tried.get(it) : await faultOf(it));
     this.#tried = tried;

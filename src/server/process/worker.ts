@@ -5,7 +5,9 @@
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import type { CacheAnswer, CacheOrder } from "../../cache/types.ts";
 import { AirferryError, bug } from "../../errors.ts";
+import type { Digest } from "../../io/digest.ts";
 import type { StoreSource } from "../../store/bundle-store.ts";
+import type { ReleaseFeed } from "../../store/fed-store.ts";
 import type { StoreReader } from "../../store/types.ts";
 import type { Counters } from "./counters.ts";
 import type { IndexOrder } from "./index-maker.ts";
@@ -13,20 +15,24 @@ import type { FromWorker, ToWorker } from "./messages.ts";
 import { type SiteSettings, startSite } from "./site.ts";
 
 type Cached = Extract<ToWorker, { kind: "cached" }>;
+type Released = Extract<ToWorker, { kind: "releases" }>;
 type Indexed = Extract<ToWorker, { kind: "indexed" }>;
 
 const COUNT_INTERVAL_MS = 2000;
 const SUM_TIMEOUT_MS = 1000;
 
 /** Serves under control of the first thread. Resolves when this one has stopped serving and has nothing left to do. */
-export async function runWorker(openStore: (source: StoreSource) => Promise<StoreReader>): Promise<void> {
+export async function runWorker(
+  openStore: (source: StoreSource, feed: ReleaseFeed) => Promise<StoreReader>,
+): Promise<void> {
   const port = parentPort ?? bug("a worker that nobody started");
   const send = (message: FromWorker): void => port.postMessage(message);
   const sums = new SumRequests(port);
   const indexes = new IndexRequests(port);
   const cache = new CacheRequests(port);
+  const releases = new ReleaseRequests(port);
   const starting = startSite(workerData as SiteSettings, {
-    openStore,
+    openStore: (source) => openStore(source, (known) => releases.ask(known)),
     collect: (own) => sums.ask(own),
     makeIndex: (order) => indexes.ask(order),
     askCache: (order) => cache.ask(order),
@@ -40,9 +46,11 @@ export async function runWorker(openStore: (source: StoreSource) => Promise<Stor
       if (message.kind === "summed") sums.answer(message.id, message.counters);
       else if (message.kind === "indexed") indexes.answer(message);
       else if (message.kind === "cached") cache.answer(message);
+      else if (message.kind === "releases") releases.answer(message);
       else
         starting.then((site) => {
           if (message.kind === "tls") site.setTls(message.tls);
+          else if (message.kind === "look") site.look();
           else if (message.kind === "reopenLog") site.reopenLog();
           else if (message.kind === "count") send({ kind: "counted", id: message.id, counters: site.counters() });
           else site.close(message.graceMs).finally(resolve);
@@ -121,6 +129,32 @@ class IndexRequests {
   }
 
   answer(answer: Indexed): void {
+    this.#waiting.get(answer.id)?.(answer);
+    this.#waiting.delete(answer.id);
+  }
+}
+
+/** What the first thread is asked of the releases that it reads for all. */
+class ReleaseRequests {
+  #last = 0;
+  readonly #port: MessagePort;
+  readonly #waiting = new Map<number, (answer: Released) => void>();
+
+  constructor(port: MessagePort) {
+    this.#port = port;
+  }
+
+  async ask(known: readonly Digest[]): Promise<Released["releases"]> {
+    this.#last++;
+    const id = this.#last;
+    const { releases } = await new Promise<Released>((resolve) => {
+      this.#waiting.set(id, resolve);
+      this.#port.postMessage({ kind: "releases", id, known } satisfies FromWorker);
+    });
+    return releases;
+  }
+
+  answer(answer: Released): void {
     this.#waiting.get(answer.id)?.(answer);
     this.#waiting.delete(answer.id);
   }

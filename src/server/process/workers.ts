@@ -7,6 +7,7 @@ import { getAsset, isSea } from "node:sea";
 import { Worker, type WorkerOptions } from "node:worker_threads";
 import type { AskCache } from "../../cache/types.ts";
 import { AirferryError } from "../../errors.ts";
+import type { ReleaseFeed } from "../../store/fed-store.ts";
 import type { TlsMaterial } from "../http/endpoint.ts";
 import { type Counters, emptyCounters, sumCounters } from "./counters.ts";
 import type { MakeIndex } from "./index-maker.ts";
@@ -32,6 +33,8 @@ interface GroupHost {
   /** The counters of the first thread. */
   own(): Counters;
   makeIndex: MakeIndex;
+  /** What the first thread serves. */
+  releases: ReleaseFeed;
   /** Present where a cache is filled by the first thread. */
   askCache?: AskCache | undefined;
   noteWanted(batch: WantedBatch): void;
@@ -114,6 +117,11 @@ export class WorkerGroup {
     for (const worker of this.#workers) send(worker, { kind: "tls", tls });
   }
 
+  /** Lets all workers ask for the releases. */
+  look(): void {
+    for (const worker of this.#workers) send(worker, { kind: "look" });
+  }
+
   reopenLog(): void {
     for (const worker of this.#workers) send(worker, { kind: "reopenLog" });
   }
@@ -151,6 +159,9 @@ export class WorkerGroup {
         (answer) => send(worker, { kind: "cached", id, answer, fault: undefined }),
         (error: unknown) => send(worker, { kind: "cached", id, answer: undefined, fault: faultOf(error) }),
       );
+    } else if (message.kind === "releases") {
+      const { id, known } = message;
+      this.#host.releases(known).then((releases) => send(worker, { kind: "releases", id, releases }));
     } else if (message.kind === "index") {
       const { id } = message;
       this.#host.makeIndex(message.order).then(

@@ -1,7 +1,9 @@
 /** Pages made of nothing but hostile names. */
 import t, { type Test } from "tap";
+import { EntryTable } from "../../../src/bundle/entry-table.ts";
 import { commandBlock, htmlPage, link, table } from "../../../src/html/frame.ts";
 import { type Html, joined } from "../../../src/html/html.ts";
+import { EMPTY_DIGEST } from "../../../src/io/digest.ts";
 import type { IsoDirectoryEntry } from "../../../src/iso/types.ts";
 import type { ServerRequest, TreeView } from "../../../src/server/http/context.ts";
 import { directoryPage } from "../../../src/server/pages/directory-page.ts";
@@ -51,7 +53,7 @@ t.test("the front page", async (t) => {
     inventory: {
       created: EVIL,
       notAfter: "1999-01-01",
-      entries: [],
+      entries: EntryTable.from([]),
       catalog: {
         rpms: [{ name: evil(), path: EVIL, mode: evil(), packages: 1, repomdSignedBy: evil(), keys: [] }],
         isos: [{ name: evil(), path: EVIL, volumeId: evil() }],
@@ -82,10 +84,11 @@ t.test("a directory", async (t) => {
   const found = [{ entry: { size: 1, digest: `sha256:${evil().slice(0, 16)}` } }, { conflict: [evil()] }, undefined];
   count -= 2; // Neither is shown whole: sixteen characters of a digest, and no URL of a conflict.
   let asked = 0;
-  const view = { find: () => found[asked++], releases: [] } as unknown as TreeView;
-  checkPage(t, directoryPage(request, names, view), from);
+  const view = { find: () => found[asked++], names: () => names, releases: [] } as unknown as TreeView;
+  checkPage(t, directoryPage(request, view), from);
   const many = Array.from({ length: 1001 }, (_, at) => `${String(at).padStart(4, "0")}"<i `);
-  checkPage(t, directoryPage(request, many, { find: () => undefined, releases: [] } as unknown as TreeView), count);
+  const large = { find: () => undefined, names: () => many, releases: [] } as unknown as TreeView;
+  checkPage(t, directoryPage(request, large), count);
 });
 
 t.test("a directory inside an ISO", async (t) => {
@@ -113,7 +116,7 @@ t.test("packages that were found", async (t) => {
   const from = count;
   const release = {
     stream: "s",
-    inventory: { catalog: { rpms: [], isos: [], files: [], images: [], keys: [] }, entries: [] },
+    inventory: { catalog: { rpms: [], isos: [], files: [], images: [], keys: [] }, entries: EntryTable.from([]) },
   };
   const view = { releases: [release] } as unknown as TreeView;
   const render = { releases: [], baseUrl: "http://x", stream: undefined, trees: new Map(), privateCa: false };
@@ -148,13 +151,16 @@ t.test("what is not here", async (t) => {
   const from = count;
   const names = ["a", `${evil()}/`];
   const catalog = { rpms: [], isos: [], files: [], images: [], keys: [] };
-  const releases = [{ stream: "a", inventory: { entries: [{ path: "files/a" }], catalog } }];
+  const entry = { path: "files/a", size: 0, mode: "0644", digest: EMPTY_DIGEST, offset: 0 } as const;
+  const releases = [{ stream: "a", inventory: { entries: EntryTable.from([entry]), catalog } }];
   const lists: string[] = [];
-  const list = (at: string) => {
-    lists.push(at);
-    return at === "files" ? names : undefined;
-  };
-  const view = { releases, list } as unknown as TreeView;
+  const view = {
+    releases,
+    names: (at: string) => {
+      lists.push(at);
+      return at === "files" ? names : [];
+    },
+  } as unknown as TreeView;
   const request = { path: `/files/${names[1]?.slice(0, -1)}x`, stream: undefined };
   checkPage(t, notFoundPage(request as never, [evil(), `/${EVIL}`], view), from);
   // The folders of a long path are not all looked for.
