@@ -8,6 +8,7 @@ import { readMedia } from "./bundle/media.ts";
 import { type Comparison, compare } from "./compare/compare.ts";
 import { type Content, contentOfInventory, contentOfLock } from "./compare/content.ts";
 import { AirferryError } from "./errors.ts";
+import { inventoryDropped, keepHeapSmall } from "./io/flat-memory.ts";
 import { shellWord } from "./io/shell.ts";
 import { readLock } from "./sources/lock-document.ts";
 import { withStore } from "./store/object-store.ts";
@@ -43,8 +44,12 @@ interface DiffOptions {
  *   read
  */
 export async function diff(before: string, after: string, options: DiffOptions = {}): Promise<DiffReport> {
+  keepHeapSmall();
   const compared = async (read: (name: string) => Promise<Read>): Promise<DiffReport> => {
-    const [old, fresh] = [await read(before), await read(after)];
+    const old = await read(before);
+    inventoryDropped(old.content.files);
+    const fresh = await read(after);
+    inventoryDropped(fresh.content.files);
     return { before: old.side, after: fresh.side, ...compare(old.content, fresh.content) };
   };
   if (options.store === undefined) return compared(readSide);

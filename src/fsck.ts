@@ -12,6 +12,7 @@ import { judgeMedia, TRUST_HINTS } from "./bundle/trust-rules.ts";
 import { AirferryError, type Problem } from "./errors.ts";
 import { ioError } from "./io/atomic.ts";
 import { digestOf } from "./io/digest.ts";
+import { keepHeapSmall } from "./io/flat-memory.ts";
 import { plural } from "./io/format.ts";
 import { HashPool } from "./io/hash-pool.ts";
 import { shellWord, shellWords } from "./io/shell.ts";
@@ -59,6 +60,7 @@ interface FsckReport extends StoreCheck {
  *   to it; for bundles as `verify` reports; ERR_SPACE, ERR_IO
  */
 export async function fsck(dir: string, options: FsckOptions = {}): Promise<FsckReport> {
+  keepHeapSmall();
   return withStore(dir, async (store) => {
     const notice = (line: string) => options.notice?.(store.shown(line));
     const { repairFrom: folders } = options;

@@ -9,7 +9,7 @@ import type { BomFormat } from "./bom/bom-files.ts";
 import { clockSkewNote } from "./bundle/clock-skew.ts";
 import { type Contents, mismatch, readContents } from "./bundle/contents.ts";
 import { placesOf } from "./bundle/inventory.ts";
-import type { Catalog, Inventory, Provenance } from "./bundle/inventory-types.ts";
+import type { Catalog, Inventory, InventoryEntry, Provenance } from "./bundle/inventory-types.ts";
 import { type Media, readMedia } from "./bundle/media.ts";
 import { ATTESTATION_KINDS, type AttestationKind, SIGNATURES_NAME } from "./bundle/media-names.ts";
 import { provenanceOf } from "./bundle/provenance.ts";
@@ -18,6 +18,7 @@ import { volumeName } from "./bundle/volume-layout.ts";
 import { VolumeSet } from "./bundle/volumes.ts";
 import { AirferryError, type Problem } from "./errors.ts";
 import { type Digest, digestOf } from "./io/digest.ts";
+import { keepHeapSmall } from "./io/flat-memory.ts";
 import { digestsOfFile } from "./io/hash-file.ts";
 import { parseIntegrity, publishedAlgorithm } from "./io/integrity.ts";
 import { shellWords } from "./io/shell.ts";
@@ -71,7 +72,8 @@ interface InspectReport {
   programs: { name: string; digest: Digest; size: number | null }[];
   /** keyid16 as claimed by the names of signature files. */
   claimedSigners: string[];
-  entries: InspectedEntry[];
+  /** Made as they are asked for. */
+  entries: Iterable<InspectedEntry> & { readonly length: number };
   catalog: Catalog;
   /** Web answers by host. */
   web: WebHost[];
@@ -99,6 +101,7 @@ interface InspectOptions {
  *   to show
  */
 export async function inspect(folders: readonly string[], options: InspectOptions = {}): Promise<InspectReport> {
+  keepHeapSmall();
   const { media, contents, problems } = await open(folders);
   const { inventory, copies } = contents;
   const { stream, epoch, serial, created, notAfter, audience, previous, tool, catalog } = inventory;
@@ -107,6 +110,22 @@ export async function inspect(folders: readonly string[], options: InspectOption
   const originOf = provenanceOf(catalog.provenance);
   const unsigned = catalog.rpms.filter((it) => !it.gpgcheck).map((it) => it.path);
   const isUnsigned = (path: string) => path.endsWith(".rpm") && unsigned.some((it) => path.startsWith(it));
+  const inspected = ({ path, size, digest, from }: InventoryEntry): InspectedEntry => {
+    const origin = originOf(path);
+    const entry = {
+      path,
+      size,
+      digest,
+      kind: isWebPath(path) ? ("web" as const) : (origin?.kind ?? kindOf(path)),
+      source: origin?.source ?? "",
+      established: origin?.established ?? null,
+      // A line for a whole folder covers its metadata.
+      ...(origin?.path === path && algorithmIn(origin)),
+      ...(origin?.signedBy && { signedBy: origin.signedBy }),
+      ...(isUnsigned(path) && { unsigned: true as const }),
+    };
+    return from === undefined ? entry : { ...entry, from };
+  };
   return {
     verified: false,
     stream,
@@ -123,22 +142,12 @@ export async function inspect(folders: readonly string[], options: InspectOption
     volumes: inventory.volumes.map((it, index) => ({ ...it, present: (copies[index]?.length ?? 0) > 0 })),
     programs: contents.programs.map((it) => ({ ...it, size: it.size ?? null })),
     claimedSigners: [...new Set(media.signatures.map((it) => it.name.slice(0, 16)))],
-    entries: Array.from(inventory.entries, ({ path, size, digest, from }) => {
-      const origin = originOf(path);
-      const entry = {
-        path,
-        size,
-        digest,
-        kind: isWebPath(path) ? ("web" as const) : (origin?.kind ?? kindOf(path)),
-        source: origin?.source ?? "",
-        established: origin?.established ?? null,
-        // A line for a whole folder covers its metadata.
-        ...(origin?.path === path && algorithmIn(origin)),
-        ...(origin?.signedBy && { signedBy: origin.signedBy }),
-        ...(isUnsigned(path) && { unsigned: true as const }),
-      };
-      return from === undefined ? entry : { ...entry, from };
-    }),
+    entries: {
+      length: inventory.entries.length,
+      *[Symbol.iterator]() {
+        for (const it of inventory.entries) yield inspected(it);
+      },
+    },
     catalog,
     web: catalog.web === undefined ? [] : webHosts(inventory.entries),
     mediaChecks: await mediaChecksOf(inventory, copies),

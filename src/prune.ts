@@ -6,6 +6,8 @@ import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { AirferryError } from "./errors.ts";
 import type { Digest } from "./io/digest.ts";
+import { DigestSet } from "./io/digest-set.ts";
+import { keepHeapSmall } from "./io/flat-memory.ts";
 import { dropRecord } from "./store/import-release.ts";
 import { readKnownDamage, writeKnownDamage } from "./store/known-damage.ts";
 import { streamFolder } from "./store/layout.ts";
@@ -42,6 +44,7 @@ interface PruneReport {
  * @throws {AirferryError} ERR_USAGE, ERR_NOT_FOUND, ERR_BUSY while an unpack runs, ERR_STORE_INVALID
  */
 export async function prune(dir: string, options: PruneOptions): Promise<PruneReport> {
+  keepHeapSmall();
   if (!Number.isSafeInteger(options.keep) || options.keep < 1) {
     throw new AirferryError("ERR_USAGE", `cannot prune: keep ${options.keep}: expected a whole number from 1`);
   }
@@ -59,14 +62,15 @@ async function pruneStore(store: Store, options: PruneOptions): Promise<PruneRep
   const lock = await store.lock();
   try {
     const report: PruneReport = { releases: [], kept: 0, incoming: [], blobs: 0, size: 0 };
-    const used = new Set<Digest>();
+    const used = new DigestSet();
     const going: string[] = [];
     for (const stream of await store.streams()) {
       const { stay, go } = await choose(store, stream, options.keep);
       report.kept += stay.length;
       for (const name of stay) {
-        const { inventory } = await store.release(stream, name);
-        for (const it of inventory.entries) used.add(it.digest);
+        await store.look(stream, name, ({ inventory: { entries } }) => {
+          for (let index = 0; index < entries.length; index++) used.add(entries.digestAt(index));
+        });
       }
       for (const name of go) {
         report.releases.push(`${stream}/${name}`);
@@ -125,7 +129,7 @@ async function clearLeftovers(store: Store): Promise<void> {
   }
 }
 
-async function sweep(store: Store, used: Set<Digest>, options: PruneOptions, report: PruneReport): Promise<void> {
+async function sweep(store: Store, used: DigestSet, options: PruneOptions, report: PruneReport): Promise<void> {
   const unused: Digest[] = [];
   for await (const { digest, size } of store.blobs()) {
     if (used.has(digest)) continue;

@@ -3,7 +3,8 @@
  * from there: names of streams, serials and digests. Takes no lock, changes nothing in the store.
  */
 import { AirferryError } from "./errors.ts";
-import type { Digest } from "./io/digest.ts";
+import { DigestSet } from "./io/digest-set.ts";
+import { keepHeapSmall } from "./io/flat-memory.ts";
 import { throwIfAborted } from "./io/limit.ts";
 import { writeReceipt } from "./receipt/receipt-file.ts";
 import { formatReceiptLine } from "./receipt/receipt-line.ts";
@@ -47,6 +48,7 @@ interface ReceiptReport {
  *   ERR_KEY_INVALID, ERR_PASSWORD, ERR_SIGNER, ERR_STORE_INVALID, ERR_IO
  */
 export async function receipt(dir: string, options: ReceiptOptions): Promise<ReceiptReport> {
+  keepHeapSmall();
   return withStore(dir, (store) => receiptOf(store, dir, options));
 }
 
@@ -54,7 +56,7 @@ async function receiptOf(store: Store, dir: string, options: ReceiptOptions): Pr
   const { out, signer, streams, now = new Date() } = options;
   // Before the store is read, which takes its time.
   const signs = out === undefined ? undefined : await openSigner(signer);
-  const present = new Set<Digest>();
+  const present = new DigestSet();
   await store.loadBlobs();
   const releases = await wholeReleases(store, await chosen(store, streams), present, options.notice);
   if (releases.length === 0) {
@@ -71,7 +73,7 @@ async function receiptOf(store: Store, dir: string, options: ReceiptOptions): Pr
     );
   }
   const made = `${now.toISOString().slice(0, 19)}Z`;
-  const text = { made, releases, ...(options.digests && { digests: [...present].sort() }) };
+  const text = { made, releases, ...(options.digests && { digests: [...present.sorted()] }) };
   return {
     files: out === undefined || signs === undefined ? [] : await writeReceipt(out, text, signs),
     made,
@@ -96,7 +98,7 @@ async function chosen(store: Store, streams: readonly string[] | undefined): Pro
 async function wholeReleases(
   store: Store,
   streams: readonly string[],
-  present: Set<Digest>,
+  present: DigestSet,
   notice: (line: string) => void = () => {},
 ): Promise<ReleaseId[]> {
   const whole: ReleaseId[] = [];
@@ -105,14 +107,17 @@ async function wholeReleases(
     for (const name of await store.releaseNames(stream)) {
       throwIfAborted();
       try {
-        const { digest, inventory } = await store.release(stream, name);
         let missing = 0;
-        for (const it of inventory.entries) {
-          if (present.has(it.digest)) continue;
-          if (!damaged.has(it.digest) && store.hasBlob(it.digest, it.size)) present.add(it.digest);
-          else missing++;
-        }
-        const { epoch, serial } = inventory;
+        const { digest, epoch, serial } = await store.look(stream, name, ({ digest, inventory }) => {
+          const { epoch, serial, entries } = inventory;
+          for (let index = 0; index < entries.length; index++) {
+            const it = entries.digestAt(index);
+            if (present.has(it)) continue;
+            if (!damaged.has(it) && store.hasBlob(it, entries.sizeAt(index))) present.add(it);
+            else missing++;
+          }
+          return { digest, epoch, serial };
+        });
         if (missing === 0) whole.push({ stream, epoch, serial, digest });
         else notice(`left out ${stream} ${name}: ${missing} of its files are missing in the store or damaged`);
       } catch (error) {

@@ -3,9 +3,11 @@
  * stays where it is, so that bundles that were refused before are refused afterwards.
  */
 import { join } from "node:path";
+import type { Inventory, InventoryEntry } from "./bundle/inventory-types.ts";
 import { AirferryError } from "./errors.ts";
 import { writeAtomic } from "./io/atomic.ts";
 import type { Digest } from "./io/digest.ts";
+import { keepHeapSmall } from "./io/flat-memory.ts";
 import { plural } from "./io/format.ts";
 import { shellWord } from "./io/shell.ts";
 import { raiseFloor } from "./store/import-release.ts";
@@ -54,6 +56,7 @@ interface RollbackReport {
  *   the release or the floor is damaged, or blobs of it are missing
  */
 export async function rollback(dir: string, options: RollbackOptions = {}): Promise<RollbackReport> {
+  keepHeapSmall();
   return withStore(dir, async (store) => {
     try {
       return await serveOther(store, options);
@@ -73,12 +76,13 @@ async function serveOther(store: Store, options: RollbackOptions): Promise<Rollb
     const folder = streamFolder(store.dir, stream);
     const current = await store.currentName(stream);
     const name = await chosenRelease(store, stream, current, options.to);
-    const release = await store.release(stream, name);
-    await checkBlobs(store, release);
-    const before = current === undefined ? undefined : await store.release(stream, current).catch(ignoreDamage);
+    const release = await readHead(store, stream, name, (it) => checkBlobs(store, it));
+    const read = async (it: string | undefined) =>
+      it === undefined || it === name ? release : readHead(store, stream, it).catch(ignoreDamage);
+    const before = current === undefined ? undefined : await read(current);
     // The rule does not become weaker because a file of the store was lost.
     const [newest] = (await store.releaseNames(stream)).reverse();
-    const last = newest === undefined ? undefined : await store.release(stream, newest).catch(ignoreDamage);
+    const last = newest === current ? before : await read(newest);
     for (const it of [before, release, last]) if (it !== undefined) await raiseFloor(store, it.inventory, it);
     const floor = await store.floor(stream);
     if (name !== current) await writeAtomic(join(folder, CURRENT_FILE), `${name}\n`);
@@ -103,7 +107,28 @@ async function serveOther(store: Store, options: RollbackOptions): Promise<Rollb
   }
 }
 
-function named({ inventory, serial, digest }: Release): Named {
+/** Of a release what is left when its inventory is not needed any more. */
+type Head = Pick<Release, "serial" | "digest" | "signers" | "importedAt"> & {
+  inventory: Pick<Inventory, "stream" | "epoch" | "serial" | "created" | "notAfter">;
+};
+
+/** @param look at all of it, before it is dropped */
+async function readHead(
+  store: Store,
+  stream: string,
+  name: string,
+  look: (release: Release) => Promise<void> = async () => {},
+): Promise<Head> {
+  return store.look(stream, name, async (release) => {
+    await look(release);
+    const { serial, digest, signers, importedAt, inventory } = release;
+    const { epoch, created, notAfter } = inventory;
+    const head = { stream, epoch, serial, created, ...(notAfter !== undefined && { notAfter }) };
+    return { serial, digest, signers, importedAt, inventory: head };
+  });
+}
+
+function named({ inventory, serial, digest }: Head): Named {
   return { epoch: inventory.epoch, serial, digest };
 }
 
@@ -167,12 +192,19 @@ function serialOf(name: string): number {
 /** Refuses a release that could not be served. Content is not hashed: what is known to be damaged counts. */
 async function checkBlobs(store: Store, { stream, serial, inventory }: Release): Promise<void> {
   const damaged = await readKnownDamage(store.dir);
-  const bad = inventory.entries.filter((it) => damaged.has(it.digest) || !store.hasBlob(it.digest, it.size));
-  const [first] = bad;
+  const { entries } = inventory;
+  let count = 0;
+  let first: InventoryEntry | undefined;
+  for (let index = 0; index < entries.length; index++) {
+    const digest = entries.digestAt(index);
+    if (!damaged.has(digest) && store.hasBlob(digest, entries.sizeAt(index))) continue;
+    count++;
+    first ??= entries.at(index);
+  }
   if (first === undefined) return;
   throw new AirferryError(
     "ERR_STORE_INVALID",
-    `cannot roll back stream "${stream}" to serial ${serial}: ${plural(bad.length, "file")} of it missing or damaged in the store, first "${first.path}"`,
+    `cannot roll back stream "${stream}" to serial ${serial}: ${plural(count, "file")} of it missing or damaged in the store, first "${first.path}"`,
     {
       path: store.blobPath(first.digest),
       hint: `repair it from its bundle: airferry fsck --store ${shellWord(store.dir)} --repair-from BUNDLE --trust KEY`,

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import type { AttestationFacts } from "./bundle/attest-rules.ts";
 import type { ScanReport } from "./bundle/scan-report.ts";
 import { AirferryError, type Problem } from "./errors.ts";
-import { heapMayHaveGrown, keepHeapSmall, releaseMemory } from "./io/flat-memory.ts";
+import { heapMayHaveGrown, keepHeapSmall } from "./io/flat-memory.ts";
 import { readSpace } from "./io/space.ts";
 import { type WebHost, webHosts } from "./io/web-hosts.ts";
 import { readStoredTrust } from "./sign/trust-files.ts";
@@ -16,6 +16,7 @@ import { CURRENT_FILE, streamFolder, TRUST_FOLDER } from "./store/layout.ts";
 import { withStore } from "./store/object-store.ts";
 import { readImport } from "./store/release-record.ts";
 import type { Store } from "./store/store.ts";
+import type { Release } from "./store/types.ts";
 
 // `status --check`
 export { checkStore } from "./store/check-store.ts";
@@ -101,8 +102,6 @@ async function statusOf(store: Store, options: { now?: Date }): Promise<StatusRe
   const streams: StreamStatus[] = [];
   const problems: Problem[] = [];
   for (const stream of await store.streams()) streams.push(await streamStatus(store, stream, now, problems));
-  // Their inventories are not needed any more.
-  if (streams.some((it) => it.releases.some(({ entries }) => entries > MANY_ENTRIES))) releaseMemory();
   const freeBytes = store.bucket === undefined ? (await readSpace(store.dir)).freeBytes : null;
   return {
     store: store.name,
@@ -140,29 +139,30 @@ async function streamStatus(store: Store, stream: string, now: Date, problems: P
   }
   for (const name of names) {
     const folder = join(streamFolder(store.dir, stream), name);
-    const release = await store.release(stream, name).catch((error: unknown) => {
+    const read = async (release: Release) => {
+      const { inventory, digest, signers, importedAt } = release;
+      const { epoch, serial, created, notAfter, entries } = inventory;
+      releases.push({
+        epoch,
+        serial,
+        digest,
+        current: name === current,
+        created,
+        importedAt,
+        notAfter: notAfter ?? null,
+        signers,
+        entries: entries.length,
+        size: entries.totalBytes,
+        web: inventory.catalog.web === undefined ? [] : webHosts(entries),
+        scan: (await readImport(folder).catch(() => undefined))?.scan ?? null,
+        attestations: release.attestations ?? [],
+        timestamps: release.timestamps ?? [],
+      });
+    };
+    await store.look(stream, name, read).catch((error: unknown) => {
       if (!(error instanceof AirferryError)) throw error;
       // Pruned meanwhile, or an incomplete record.
       if (existsSync(folder)) problems.push({ code: "ERR_STORE_INVALID", path: folder, message: error.message });
-    });
-    if (release === undefined) continue;
-    const { inventory, digest, signers, importedAt } = release;
-    const { epoch, serial, created, notAfter, entries } = inventory;
-    releases.push({
-      epoch,
-      serial,
-      digest,
-      current: name === current,
-      created,
-      importedAt,
-      notAfter: notAfter ?? null,
-      signers,
-      entries: entries.length,
-      size: entries.totalBytes,
-      web: inventory.catalog.web === undefined ? [] : webHosts(entries),
-      scan: (await readImport(folder).catch(() => undefined))?.scan ?? null,
-      attestations: release.attestations ?? [],
-      timestamps: release.timestamps ?? [],
     });
   }
   const served = releases.find((it) => it.current);
@@ -178,7 +178,6 @@ function daysUntil(time: string, now: Date): number {
   return Math.ceil((Date.parse(time) - now.getTime()) / 86_400_000);
 }
 
-const MANY_ENTRIES = 10_000;
 /** Blobs between two looks at the heap. */
 const LOOK_BLOBS = 4096;
 

@@ -14,14 +14,15 @@ import { checkLargeFile, locateDamage } from "./bundle/check-content.ts";
 import { clockSkewNote } from "./bundle/clock-skew.ts";
 import { type Contents, readContents } from "./bundle/contents.ts";
 import { printableName } from "./bundle/entry-paths.ts";
-import { streamEntries } from "./bundle/inventory.ts";
+import type { EntryTable } from "./bundle/entry-table.ts";
 import { type Inventory, type InventoryEntry, NEWER_AIRFERRY } from "./bundle/inventory-types.ts";
 import { type Media, onePairEach, readMedia } from "./bundle/media.ts";
 import { BOM_NAMES, INVENTORY_NAME, PIECES_NAME, RECIPES_NAME } from "./bundle/media-names.ts";
 import { noBundle, openBundleStream, STREAM_ARGUMENT } from "./bundle/open-stream.ts";
+import { ContentSet, PlacedEntries } from "./bundle/placed-entries.ts";
 import type { Recipe, RecipeSource } from "./bundle/recipe-list.ts";
 import type { ScanReport } from "./bundle/scan-report.ts";
-import { frameEnd, frameStart, type PlacedEntry } from "./bundle/steps.ts";
+import { frameEnd, frameStart } from "./bundle/steps.ts";
 import { isTextInStream } from "./bundle/stream-form.ts";
 import { parseSums } from "./bundle/sums.ts";
 import { checkImportScan, checkSerialJump, judgeMedia, judgeRules, TRUST_HINTS } from "./bundle/trust-rules.ts";
@@ -30,6 +31,7 @@ import { VolumeSet } from "./bundle/volumes.ts";
 import { AirferryError, type ErrorCode, type Problem } from "./errors.ts";
 import { attestationText, stampText } from "./io/attestation-text.ts";
 import { type Digest, digestOf } from "./io/digest.ts";
+import { DigestSet } from "./io/digest-set.ts";
 import { countEstablished, type EstablishedCounts } from "./io/established.ts";
 import { keepHeapSmall } from "./io/flat-memory.ts";
 import { formatBytes, plural } from "./io/format.ts";
@@ -493,14 +495,14 @@ async function takeIn(work: Work): Promise<UnpackReport> {
   const { present, proven, wrong } = await presentBlobs(work, await importedBlobs(store.dir, report.digest));
   const recipes = await chooseRecipes(work, present);
   const lacking = await verifyBase(work, report, present, recipes);
-  const needed = [...streamEntries(inventory)].filter((it) => !present.has(it.digest));
+  const needed = PlacedEntries.in(inventory.entries).filter((it) => !present.hasEntry(it));
   if (lacking) report.need = lacking;
   if (store.bucket !== undefined) requireAllVolumes(work, needed);
-  await checkSpace(work, [...needed, ...recipes.whole], report.digest);
+  await checkSpace(work, needed, recipes.whole, report.digest);
   await removeWrong(wrong, needed, work);
   const incoming = await Incoming.open(store.dir, report.digest);
   incoming.noteBlobs(proven);
-  await incoming.forget(volumesAgain(firstOfEach(needed), inventory.volumeSize, incoming));
+  await incoming.forget(volumesAgain(needed.unique, inventory.volumeSize, incoming));
   report.already = standing === "again" && needed.length === 0 && recipes.whole.length === 0;
   const seen = new Set([
     ...((await incoming.state())?.media ?? []),
@@ -595,15 +597,22 @@ async function scanRelease(work: Work, incoming: Incoming): Promise<ScanReport |
     hint: "do not serve it: ask the packer; if the finding is wrong, give a scanner that knows better with --scan, or --scan-report-only",
   };
   if (scanner === undefined) return judgeEarlierScan(judgement);
-  const files = firstOfEach(contents.inventory.entries).map(({ path, size, digest }) => ({
-    path,
-    size,
-    from: store.blobPath(digest),
-  }));
   const { scanContent } = await import("./scan/scan-content.ts");
-  const scan = await scanContent(scanner, files, { folder: join(incoming.dir, "scan"), report });
+  const scan = await scanContent(scanner, filesIn(contents.inventory.entries, store), {
+    folder: join(incoming.dir, "scan"),
+    report,
+  });
   await judgeScan(scan, judgement);
   return scan;
+}
+
+/** One file for every content. */
+function* filesIn(entries: EntryTable, store: Store): Generator<{ path: string; size: number; from: string }> {
+  const seen = new ContentSet(entries);
+  for (let index = 0; index < entries.length; index++) {
+    if (!seen.addEntry(index)) continue;
+    yield { path: entries.pathAt(index), size: entries.sizeAt(index), from: store.blobPath(entries.digestAt(index)) };
+  }
 }
 
 async function verifyRollback(store: Store, inventory: Inventory, options: UnpackOptions): Promise<void> {
@@ -664,19 +673,28 @@ interface WrongBlob {
  */
 async function presentBlobs(
   work: Work,
-  covered: ReadonlySet<Digest>,
-): Promise<{ present: Set<Digest>; proven: Digest[]; wrong: WrongBlob[] }> {
+  covered: DigestSet,
+): Promise<{ present: ContentSet; proven: Digest[]; wrong: WrongBlob[] }> {
   const { store, contents, pool } = work;
-  const there = firstOfEach(contents.inventory.entries).filter((it) => store.hasBlob(it.digest, it.size));
+  const { entries } = contents.inventory;
   const damaged = await readKnownDamage(store.dir);
-  const unknown = there.filter((it) => !covered.has(it.digest) || damaged.has(it.digest));
-  const present = new Set(there.map((it) => it.digest));
+  const seen = new ContentSet(entries);
+  const present = new ContentSet(entries);
+  const unknown: number[] = [];
+  for (let index = 0; index < entries.length; index++) {
+    const digest = entries.digestAt(index);
+    if (!seen.addEntry(index) || !store.hasBlob(digest, entries.sizeAt(index))) continue;
+    present.addEntry(index);
+    if (!covered.has(digest) || damaged.has(digest)) unknown.push(index);
+  }
   const proven: Digest[] = [];
   const wrong: WrongBlob[] = [];
   if (unknown.length === 0) return { present, proven, wrong };
-  const vouched = await store.vouchedBlobs();
-  const strangers = unknown.filter((it) => !vouched.has(it.digest) || damaged.has(it.digest));
-  await eachLimited(strangers, pool.size + 1, async ({ digest, size, from }) => {
+  const vouched = await store.vouchedBlobs(entries);
+  const isStrange = (digest: Digest) => !vouched.has(digest) || damaged.has(digest);
+  const strangers = unknown.filter((it) => isStrange(entries.digestAt(it)));
+  await eachLimited(strangers, pool.size + 1, async (index) => {
+    const { digest, size, from } = entries.at(index);
     const file = store.blobPath(digest);
     // What the bundle carries is read from it if there is a doubt; what it does not carry, only the store has.
     const isDeep = from === "store" || (damaged.has(digest) && store.bucket === undefined);
@@ -699,11 +717,12 @@ async function presentBlobs(
  */
 async function removeWrong(
   wrong: readonly WrongBlob[],
-  needed: readonly PlacedEntry[],
+  needed: PlacedEntries,
   { store, streamed, options: { notice } }: Work,
 ): Promise<void> {
   if (wrong.length === 0 || streamed !== undefined) return;
-  const carried = new Set(needed.map((it) => it.digest));
+  const carried = new DigestSet();
+  for (const it of needed) carried.add(it.digest);
   for (const { file, digest, why } of wrong) {
     if (!carried.has(digest)) continue;
     notice?.(`removed "${file}", ${why}: its content does not match its name`);
@@ -727,7 +746,7 @@ interface Recipes {
 }
 
 /** Looks for the sources of the entries that have to be built. */
-async function chooseRecipes({ store, contents, pool }: Work, present: ReadonlySet<Digest>): Promise<Recipes> {
+async function chooseRecipes({ store, contents, pool }: Work, present: ContentSet): Promise<Recipes> {
   const { recipes, inventory } = contents;
   const wanted = [...recipes.values()].filter((it) => !present.has(it.digest));
   const whole: Recipe[] = [];
@@ -832,7 +851,7 @@ function pathOf({ contents }: Work, digest: Digest): string {
 async function verifyBase(
   work: Work,
   { digest }: UnpackReport,
-  present: ReadonlySet<Digest>,
+  present: ContentSet,
   { lacking }: Recipes,
 ): Promise<UnpackReport["need"]> {
   const { contents, folders, options } = work;
@@ -868,11 +887,7 @@ function builtOf(digest: Digest, sources: readonly RecipeSource[] | undefined): 
 }
 
 /** Entries of a delta that the store should have, or the sources of. */
-function lackingIn(
-  { entries }: Inventory,
-  present: ReadonlySet<Digest>,
-  unbuilt: Recipes["lacking"],
-): InventoryEntry[] {
+function lackingIn({ entries }: Inventory, present: ContentSet, unbuilt: Recipes["lacking"]): InventoryEntry[] {
   return entries.filter(
     ({ from, digest }) => (from === "store" && !present.has(digest)) || (from === "recipe" && unbuilt.has(digest)),
   );
@@ -914,25 +929,21 @@ async function packageIndex({ store, contents }: Work, digest: Digest): Promise<
 }
 
 /** One entry for every digest, the first in stream order. */
-function firstOfEach<E extends Pick<InventoryEntry, "digest">>(entries: Iterable<E>): E[] {
+function firstOfEach<E extends Pick<InventoryEntry, "digest">>(entries: readonly E[]): E[] {
   const seen = new Set<string>();
-  return [...entries].filter((it) => !seen.has(it.digest) && seen.add(it.digest));
+  return entries.filter((it) => !seen.has(it.digest) && seen.add(it.digest));
 }
 
 /** Refuses before the first byte if the store's disk is too small. */
-async function checkSpace(
-  work: Work,
-  needed: readonly Pick<InventoryEntry, "digest" | "size">[],
-  digest: Digest,
-): Promise<void> {
-  if (needed.length === 0 || work.store.bucket !== undefined) return;
-  const unique = firstOfEach(needed);
-  const bytes = unique.reduce((sum, it) => sum + it.size, 0);
+async function checkSpace(work: Work, needed: PlacedEntries, built: readonly Recipe[], digest: Digest): Promise<void> {
+  if (needed.length + built.length === 0 || work.store.bucket !== undefined) return;
+  const { unique } = needed;
+  const bytes = unique.bytes + built.reduce((sum, it) => sum + it.size, 0);
   work.left = Math.max(0, bytes - (await bytesWaiting(work.store.dir, digest)));
   await verifySpace("unpack into", work.store.dir, {
     bytes: work.left + SPARE_BYTES,
-    files: unique.length + SPARE_FILES,
-    largest: unique.reduce((most, it) => Math.max(most, it.size), 0),
+    files: unique.length + built.length + SPARE_FILES,
+    largest: built.reduce((most, it) => Math.max(most, it.size), unique.largest),
   });
 }
 
@@ -943,16 +954,17 @@ async function checkSpace(
 async function copyFromGood(
   work: Work,
   incoming: Incoming,
-  needed: readonly PlacedEntry[],
+  needed: PlacedEntries,
   report: UnpackReport,
 ): Promise<string[]> {
+  const { entries } = work.contents.inventory;
   for (let left = needed; ; ) {
     try {
       return await copy(work, incoming, left, report);
     } catch (error) {
       if (!(await passOver(error, work))) throw error;
       await incoming.dropSmall();
-      left = left.filter((it) => !work.store.hasBlob(it.digest, it.size));
+      left = left.filter((it) => !work.store.hasBlob(entries.digestAt(it), entries.sizeAt(it)));
     }
   }
 }
@@ -971,19 +983,19 @@ async function copyFromStream(
     report,
   }: {
     incoming: Incoming;
-    needed: readonly PlacedEntry[];
+    needed: PlacedEntries;
     lacking: readonly InventoryEntry[];
     report: UnpackReport;
   },
 ): Promise<string[]> {
   const { store, contents, pool, media, options } = work;
   const { inventory, pieces } = contents;
-  const unique = firstOfEach(needed);
+  const { unique } = needed;
   if (unique.length === 0) return [];
-  const total = unique.reduce((sum, it) => sum + it.size, 0);
+  const total = unique.bytes;
   let done = 0;
   const listed = parseSums(media.sums).lines.map((it) => it.name);
-  const lost = await copyStream(stream.content(inventory, listed), unique, {
+  const lost = await copyStream(stream.content(inventory, listed), [...unique], {
     incoming,
     committer: new Committer(store.dir, (digests) => incoming.noteBlobs(digests)),
     pool,
@@ -1045,7 +1057,7 @@ function unreadableVolume(error: unknown, { copies, inventory }: Contents): Stre
  * An entry may begin on one medium and end on another: object storage has no quarantine for its parts.
  * @throws {AirferryError} ERR_USAGE when volumes are not given that are needed; for damaged ones what is wrong
  */
-function requireAllVolumes({ contents, folders, damaged }: Work, needed: readonly PlacedEntry[]): void {
+function requireAllVolumes({ contents, folders, damaged }: Work, needed: PlacedEntries): void {
   const missing = volumesNeeded(needed, contents.inventory).filter((it) => contents.copies[it]?.[0] === undefined);
   if (missing.length === 0) return;
   refuse(folders, damaged);
@@ -1061,20 +1073,15 @@ function requireAllVolumes({ contents, folders, damaged }: Work, needed: readonl
 }
 
 /** Copies what is needed from the available volumes; returns the volumes that are still to come. */
-async function copy(
-  work: Work,
-  incoming: Incoming,
-  needed: readonly PlacedEntry[],
-  report: UnpackReport,
-): Promise<string[]> {
+async function copy(work: Work, incoming: Incoming, needed: PlacedEntries, report: UnpackReport): Promise<string[]> {
   const { store, contents, pool, options } = work;
   const { inventory, copies } = contents;
   const files = copies.map((it) => it[0]);
   const wanted = volumesNeeded(needed, inventory).filter((it) => !incoming.doneVolumes.has(volumeName(it)));
   const atHand = wanted.filter((it) => files[it] !== undefined);
   const whole = atHand.length === wanted.length && incoming.doneVolumes.size === 0;
-  const unique = firstOfEach(needed);
-  const total = whole ? needed.reduce((sum, it) => sum + it.size, 0) : bytesIn(unique, atHand, inventory.volumeSize);
+  const { unique } = needed;
+  const total = whole ? needed.bytes : bytesIn(unique, atHand, inventory.volumeSize);
   let done = 0;
   work.total = work.building + total;
   const volumes = VolumeSet.over(files, inventory);
@@ -1117,7 +1124,7 @@ async function copy(
         const { size, digest } = inventory.volumes[index] as Inventory["volumes"][number];
         return { index, size, digest };
       });
-      await copyVolumes(unique, jobs, context);
+      await copyVolumes([...unique], jobs, context);
     }
     await committer.finish();
   } catch (error) {
@@ -1133,7 +1140,7 @@ async function copy(
 /**
  * Indexes of the volumes that hold bytes of the needed entries or their frames, and the last, which ends the archive.
  */
-function volumesNeeded(needed: readonly PlacedEntry[], { volumeSize, volumes }: Inventory): number[] {
+function volumesNeeded(needed: PlacedEntries, { volumeSize, volumes }: Inventory): number[] {
   if (needed.length === 0) return [];
   const indexes = new Set<number>([volumes.length - 1]);
   for (const it of needed) {
@@ -1142,11 +1149,12 @@ function volumesNeeded(needed: readonly PlacedEntry[], { volumeSize, volumes }: 
   return [...indexes].sort((a, b) => a - b);
 }
 
-function bytesIn(entries: readonly PlacedEntry[], volumes: readonly number[], volumeSize: number): number {
+function bytesIn(entries: PlacedEntries, volumes: readonly number[], volumeSize: number): number {
   const at = new Set(volumes);
-  return entries
-    .flatMap((it) => piecesOf(it.offset, it.size, volumeSize))
-    .reduce((sum, it) => sum + (at.has(it.volume) ? it.length : 0), 0);
+  let sum = 0;
+  for (const { offset, size } of entries)
+    for (const it of piecesOf(offset, size, volumeSize)) if (at.has(it.volume)) sum += it.length;
+  return sum;
 }
 
 /** Turns damage into a refusal that names the volume, and a full disk into one that says how much space is missing. */

@@ -17,9 +17,14 @@ const LATER: readonly unknown[] = ["web", "origins"];
 
 /** Takes the items of `provenance` as they are read, then the catalog without them. */
 export class CatalogReader {
-  readonly #writer = new ProvenanceWriter();
+  readonly #writer: ProvenanceWriter;
   readonly #faults: Fault[] = [];
   #count = 0;
+
+  /** @param bytes of the text that the items are in, if that is known */
+  constructor(bytes?: number) {
+    this.#writer = new ProvenanceWriter(bytes);
+  }
 
   /** The next items of the list, whatever they are. */
   take(items: readonly unknown[]): void {

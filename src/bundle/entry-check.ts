@@ -11,6 +11,8 @@ import { hasExactly, isCount, isHex256, isRecord, MAX_PROBLEMS, problem } from "
 /** Entries checked before the work may pause. */
 const STEP_ENTRIES = 1000;
 const EMPTY_SHA256 = hexOf(EMPTY_DIGEST);
+/** Of an entry as text, with a path of one character. */
+const MIN_ENTRY_BYTES = 127;
 /** Values of `from`. */
 const PLACES: readonly unknown[] = ["store", "bundle", "recipe"];
 
@@ -18,10 +20,16 @@ const PLACES: readonly unknown[] = ["store", "bundle", "recipe"];
 export type EntryInFile = Omit<InventoryEntry, "digest"> & { sha256: string };
 
 export class EntryReader {
-  readonly #writer = new EntryTableWriter();
+  readonly #writer: EntryTableWriter;
   readonly #problems: Problem[] = [];
   #count = 0;
   #before: string | undefined;
+
+  /** @param bytes of the text that the items are in, if that is known */
+  constructor(bytes?: number) {
+    const most = bytes === undefined ? [] : [Math.min(MAX_ENTRIES, Math.ceil(bytes / MIN_ENTRY_BYTES)), bytes];
+    this.#writer = new EntryTableWriter(...most);
+  }
 
   /** The next items of the list, whatever they are. */
   take(items: readonly unknown[]): void {

@@ -278,12 +278,25 @@ export class EntryTable implements Iterable<TableEntry> {
 export class EntryTableWriter {
   #length = 0;
   #isSorted = true;
-  #paths = sharedBytes(FIRST_PATH_BYTES);
-  #starts = sharedWords(FIRST_ENTRIES);
-  #sizes = sharedNumbers(FIRST_ENTRIES);
-  #offsets = sharedNumbers(FIRST_ENTRIES);
-  #digests = sharedBytes(DIGEST_BYTES * FIRST_ENTRIES);
-  #flags = sharedBytes(FIRST_ENTRIES);
+  #paths: Buffer<SharedArrayBuffer>;
+  #starts: SharedEntries["starts"];
+  #sizes: SharedEntries["sizes"];
+  #offsets: SharedEntries["offsets"];
+  #digests: Buffer<SharedArrayBuffer>;
+  #flags: Buffer<SharedArrayBuffer>;
+
+  /**
+   * @param count of entries that may come, and how many bytes their paths have: more than that is copied to larger
+   *   memory, and of less the rest is never touched, so that it costs nothing
+   */
+  constructor(count = FIRST_ENTRIES, pathBytes = FIRST_PATH_BYTES) {
+    this.#paths = sharedBytes(pathBytes);
+    this.#starts = sharedWords(count + 1);
+    this.#sizes = sharedNumbers(count);
+    this.#offsets = sharedNumbers(count);
+    this.#digests = sharedBytes(DIGEST_BYTES * count);
+    this.#flags = sharedBytes(count);
+  }
 
   /** Entries so far. */
   get length(): number {
@@ -323,7 +336,7 @@ export class EntryTableWriter {
     if (pathBytes > this.#paths.length) this.#paths = sharedBytes(2 * pathBytes, this.#paths);
     if (this.#length < this.#starts.length) return;
     const count = 2 * this.#starts.length;
-    this.#starts = sharedWords(count, this.#starts);
+    this.#starts = sharedWords(count + 1, this.#starts);
     this.#sizes = sharedNumbers(count, this.#sizes);
     this.#offsets = sharedNumbers(count, this.#offsets);
     this.#digests = sharedBytes(DIGEST_BYTES * count, this.#digests);

@@ -30,7 +30,7 @@ const END_OF_LIST = 0x5d;
 const NEXT_ITEM = ',{"path":"';
 /** Shorter lists stay in the value. */
 const STEP_BYTES = 512 * 1024;
-const NOTHING = Buffer.alloc(0);
+const MEMORY_BYTES = 4 * 1024 * 1024;
 
 /** Takes the items of the long lists, in parts: of entries, and of lines of provenance. */
 type TakeItems = readonly [entries: (items: unknown[]) => void, provenance: (items: unknown[]) => void];
@@ -43,15 +43,24 @@ export class CanonicalReader {
   /** By list: nobody can write a text that has it. Undefined: the list is in the rest. */
   readonly #marks: (string | undefined)[] = [];
   #isWithin = false;
-  #waiting: Buffer = NOTHING;
+  /** Of {@link #memory}: what came and is not taken yet. */
+  #waiting: Buffer;
+  #memory = Buffer.allocUnsafeSlow(MEMORY_BYTES);
 
   constructor(take: TakeItems) {
     this.#take = take;
+    this.#waiting = this.#memory.subarray(0, 0);
   }
 
   /** Copies what it keeps. @throws {Error} */
   push(bytes: Uint8Array): void {
-    this.#waiting = Buffer.concat([this.#waiting, bytes]);
+    const length = this.#waiting.length + bytes.length;
+    const memory = length > this.#memory.length ? Buffer.allocUnsafeSlow(2 * length) : this.#memory;
+    // Moved to the start of the memory: it may be the same.
+    memory.set(this.#waiting);
+    memory.set(bytes, this.#waiting.length);
+    this.#memory = memory;
+    this.#waiting = memory.subarray(0, length);
     while (this.#advance(false));
   }
 
@@ -108,7 +117,7 @@ export class CanonicalReader {
   /** Moves so many bytes to the rest. */
   #keep(length: number): boolean {
     if (length <= 0) return false;
-    this.#rest.push(this.#waiting.subarray(0, length));
+    this.#rest.push(Buffer.from(this.#waiting.subarray(0, length)));
     this.#waiting = this.#waiting.subarray(length);
     return false;
   }

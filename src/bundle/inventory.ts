@@ -182,7 +182,7 @@ function fromFile(
  */
 export function placesOf(
   entries: EntryTable,
-): (entry: Pick<InventoryEntry, "digest" | "offset">) => number | undefined {
+): (entry: Pick<InventoryEntry, "digest"> & { offset?: number }) => number | undefined {
   return ({ digest, offset }) => {
     if (offset !== undefined) return offset;
     const index = entries.findDigest(digest);
@@ -210,7 +210,7 @@ export function inventoryPace(): Pace {
 }
 
 function* parsing(bytes: Uint8Array): Generator<void, Inventory> {
-  const reader = new InventoryReader();
+  const reader = new InventoryReader(bytes.length);
   for (let at = 0; at < bytes.length; at += STEP_BYTES) {
     reader.push(bytes.subarray(at, at + STEP_BYTES));
     yield;
@@ -220,9 +220,22 @@ function* parsing(bytes: Uint8Array): Generator<void, Inventory> {
 
 /** Parses an inventory as it comes. Both methods throw as {@link parseInventory}. */
 export class InventoryReader {
-  readonly #entries = new EntryReader();
-  readonly #catalog = new CatalogReader();
-  readonly #text = new CanonicalReader([(items) => this.#entries.take(items), (items) => this.#catalog.take(items)]);
+  readonly #entries: EntryReader;
+  readonly #catalog: CatalogReader;
+  readonly #text: CanonicalReader;
+
+  /**
+   * @param bytes that will come, if that is known
+   * @param skips `provenance`: its lines are not looked at, and the inventory has none
+   */
+  constructor(bytes?: number, skips?: "provenance") {
+    this.#entries = new EntryReader(bytes);
+    this.#catalog = new CatalogReader(skips === undefined ? bytes : 0);
+    this.#text = new CanonicalReader([
+      (items) => this.#entries.take(items),
+      skips === undefined ? (items) => this.#catalog.take(items) : () => {},
+    ]);
+  }
 
   /** The next bytes, which are copied. */
   push(bytes: Uint8Array): void {

@@ -8,7 +8,6 @@ import { hasPieces, PIECE_BYTES, type PieceRun, pieceCount, runsOf } from "../io
 import type { StreamRange } from "./affected-entries.ts";
 import type { Contents } from "./contents.ts";
 import { narrowDamage } from "./damaged-pieces.ts";
-import { streamEntries } from "./inventory.ts";
 
 /** An entry's content that is on no medium as it was signed. */
 interface LostContent {
@@ -24,11 +23,13 @@ interface LostContent {
  */
 export async function lostContent(contents: Contents, bad: Iterable<number>, pool: HashPool): Promise<LostContent[]> {
   const { inventory, copies } = contents;
-  const entries = [...streamEntries(inventory)];
+  const { entries } = inventory;
+  const order = entries.streamOrder;
+  const placed = (at: number) => entries.placedAt(order[at] ?? 0);
   const lost = new Map<Digest, { size: number; pieces: Set<number> }>();
   const add = ({ position, length }: StreamRange) => {
-    for (let at = firstBehind(entries, position); at < entries.length; at++) {
-      const { digest, offset, size } = entries[at] as (typeof entries)[number];
+    for (let at = firstBehind(order.length, placed, position); at < order.length; at++) {
+      const { digest, offset, size } = placed(at);
       if (offset >= position + length) break;
       const [from, to] = [Math.max(offset, position), Math.min(offset + size, position + length)];
       if (from >= to) continue;
@@ -46,10 +47,11 @@ export async function lostContent(contents: Contents, bad: Iterable<number>, poo
       const files = copies.map((it, at) => (at === index ? [file] : it));
       const damages = await narrowDamage([whole], { ...contents, copies: files }, pool);
       // All of it is what remains where nothing in it is wrong, or where it is all of one small entry.
-      const inside = entries.filter(
-        (it) => it.offset < whole.position + whole.length && it.offset + it.size > whole.position,
-      );
-      found.push(inside.length === 1 ? damages : damages.filter((it) => it.length < whole.length));
+      let inside = 0;
+      for (let at = firstBehind(order.length, placed, whole.position); at < order.length && inside < 2; at++)
+        if (placed(at).offset < whole.position + whole.length) inside++;
+        else break;
+      found.push(inside === 1 ? damages : damages.filter((it) => it.length < whole.length));
     }
     const [first = [whole], ...others] = found;
     for (const range of first) for (const it of others.reduce((left, other) => overlaps(left, other), [range])) add(it);
@@ -61,11 +63,15 @@ export async function lostContent(contents: Contents, bad: Iterable<number>, poo
 }
 
 /** Index of the first entry that ends behind a position; they are in the order of the stream. */
-function firstBehind(entries: readonly { offset: number; size: number }[], position: number): number {
-  let [low, high] = [0, entries.length];
+function firstBehind(
+  count: number,
+  entryAt: (at: number) => { offset: number; size: number },
+  position: number,
+): number {
+  let [low, high] = [0, count];
   while (low < high) {
     const middle = (low + high) >> 1;
-    const it = entries[middle] as { offset: number; size: number };
+    const it = entryAt(middle);
     if (it.offset + it.size > position) high = middle;
     else low = middle + 1;
   }

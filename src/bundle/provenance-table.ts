@@ -5,7 +5,7 @@
 import { bug } from "../errors.ts";
 import { countEstablished, type EstablishedCounts } from "../io/established.ts";
 import { bufferOf, sharedBytes, sharedWords } from "../io/shared-memory.ts";
-import type { EntryTable } from "./entry-table.ts";
+import type { EntryTable, EntryTableWriter } from "./entry-table.ts";
 import type { Provenance } from "./inventory-types.ts";
 
 /** How the text of a line starts; its path follows. */
@@ -14,6 +14,8 @@ const QUOTE = 0x22;
 const BACKSLASH = "\\";
 const FIRST_BYTES = 4096;
 const FIRST_LINES = 64;
+/** Of `{"path":"p","kind":"iso","source":"","established":"manifest"}`. */
+const MIN_LINE_BYTES = 64;
 
 /** The memory of a table: goes to a thread in a message without a copy. */
 export interface SharedProvenance {
@@ -48,12 +50,6 @@ export class ProvenanceTable implements Iterable<Provenance> {
     return new ProvenanceTable(shared, entries);
   }
 
-  at(line: number): Provenance {
-    const { starts } = this.shared;
-    if (line < 0 || line >= this.length) bug(`no line ${line}`);
-    return JSON.parse(this.#text.toString("utf8", starts[line], starts[line + 1])) as Provenance;
-  }
-
   /** The line of a path: its own, else that of the longest prefix that has one. */
   of(path: string): Provenance | undefined {
     const index = this.#entries.find(path);
@@ -64,6 +60,12 @@ export class ProvenanceTable implements Iterable<Provenance> {
       if (above !== undefined) return this.at(above);
     }
     return undefined;
+  }
+
+  at(line: number): Provenance {
+    const { starts } = this.shared;
+    if (line < 0 || line >= this.length) bug(`no line ${line}`);
+    return JSON.parse(this.#text.toString("utf8", starts[line], starts[line + 1])) as Provenance;
   }
 
   /** For documents: a list of lines. */
@@ -85,8 +87,14 @@ export class ProvenanceTable implements Iterable<Provenance> {
 /** Takes lines as they are read. */
 export class ProvenanceWriter {
   #length = 0;
-  #text = sharedBytes(FIRST_BYTES);
-  #starts = sharedWords(FIRST_LINES);
+  #text: Buffer<SharedArrayBuffer>;
+  #starts: SharedProvenance["starts"];
+
+  /** @param bytes of lines that may come: as with {@link EntryTableWriter}, fewer cost nothing */
+  constructor(bytes = FIRST_BYTES) {
+    this.#text = sharedBytes(bytes);
+    this.#starts = sharedWords(FIRST_LINES + Math.ceil(bytes / MIN_LINE_BYTES));
+  }
 
   get length(): number {
     return this.#length;

@@ -6,7 +6,7 @@
 import { once } from "node:events";
 import { AirferryError, type Problem } from "../errors.ts";
 import { hintOf } from "../io/atomic.ts";
-import { printableJson, printableLines, printable as printableText } from "../io/printable.ts";
+import { printableJson, printableJsonPieces, printableLines, printable as printableText } from "../io/printable.ts";
 import { redactText } from "../io/redact.ts";
 import { withManifestName } from "../io/shell.ts";
 import { type Progress, type ProgressMode, type ProgressState, startProgress } from "./progress.ts";
@@ -61,7 +61,9 @@ export class Output {
 
   /** The one JSON document of a command. */
   result(value: unknown): void {
-    if (this.json) process.stdout.write(`${printableJson(value, 2)}\n`);
+    if (!this.json) return;
+    for (const it of printableJsonPieces(value)) process.stdout.write(it);
+    process.stdout.write("\n");
   }
 
   /** From here on the time counts that a command took: what a person needed to type is over. */

@@ -59,6 +59,17 @@ export function releaseMemory(): void {
   collector()?.({ type: "major", flavor: "last-resort" });
 }
 
+/** Entries of an inventory from which its memory is worth a collection. */
+const MANY_ENTRIES = 10_000;
+
+/**
+ * Called when the inventory of a release is not needed any more, before that of the next is read: V8 does not see how
+ * much memory hangs on the few objects that a table is.
+ */
+export function inventoryDropped({ length }: { length: number }): void {
+  if (length > MANY_ENTRIES) releaseMemory();
+}
+
 function collector(): typeof collect {
   if (collect === undefined) {
     // Stays set: another thread may be just here, and the flags are those of all threads.

@@ -29,7 +29,56 @@ export function printableLines(text: string): string {
 
 /** Formats a value as JSON in which every unsafe character is escaped: the same value, safe for a terminal. */
 export function printableJson(value: unknown, indent?: number): string {
-  const text = JSON.stringify(value, undefined, indent) ?? "null";
+  return escapedJson(JSON.stringify(value, undefined, indent) ?? "null");
+}
+
+/** Characters of a piece, at least. */
+const PIECE_CHARS = 64 * 1024;
+/** Levels of objects whose members are pieces of their own. */
+const LEVELS = 2;
+
+/**
+ * What {@link printableJson} gives with an indent of 2, in pieces: a list may be anything that can be iterated, whose
+ * items are asked for as they are written.
+ */
+export function* printableJsonPieces(value: unknown): Generator<string, void> {
+  let waiting = "";
+  for (const it of partsOf(value, "", LEVELS)) {
+    waiting += it;
+    if (waiting.length < PIECE_CHARS) continue;
+    yield escapedJson(waiting);
+    waiting = "";
+  }
+  yield escapedJson(waiting);
+}
+
+function* partsOf(value: unknown, indent: string, levels: number): Generator<string, void> {
+  const within = `${indent}  `;
+  const isObject = typeof value === "object" && value !== null;
+  if (isObject && Symbol.iterator in value) {
+    let before = "[";
+    for (const it of value as Iterable<unknown>) {
+      yield `${before}\n${within}${indented(it ?? null, within)}`;
+      before = ",";
+    }
+    yield before === "[" ? "[]" : `\n${indent}]`;
+  } else if (isObject && levels > 0 && !("toJSON" in value)) {
+    let before = "{";
+    for (const [key, member] of Object.entries(value)) {
+      if (member === undefined) continue;
+      yield `${before}\n${within}${JSON.stringify(key)}: `;
+      yield* partsOf(member, within, levels - 1);
+      before = ",";
+    }
+    yield before === "{" ? "{}" : `\n${indent}}`;
+  } else yield indented(value, indent);
+}
+
+function indented(value: unknown, indent: string): string {
+  return (JSON.stringify(value, undefined, 2) ?? "null").replaceAll("\n", `\n${indent}`);
+}
+
+function escapedJson(text: string): string {
   return text.replace(UNSAFE_CHARACTER, (it) => (it === "\n" ? it : jsonEscaped(it)));
 }
 

@@ -5,7 +5,7 @@
 import { lstat } from "node:fs/promises";
 import { join } from "node:path";
 import { readContents } from "../bundle/contents.ts";
-import { streamEntries } from "../bundle/inventory.ts";
+import { placesOf } from "../bundle/inventory.ts";
 import { groupByBundle, readMedia } from "../bundle/media.ts";
 import { SUMS_NAME } from "../bundle/media-names.ts";
 import type { Recipe } from "../bundle/recipe-list.ts";
@@ -18,8 +18,8 @@ import type { TrustSource } from "../sign/whom-to-trust.ts";
 export interface Donor {
   dirs: readonly string[];
   volumeSize: number;
-  /** By digest: the position of the content in its stream. */
-  offsets: ReadonlyMap<Digest, number>;
+  /** Position of some content in its stream; undefined for what it does not carry. */
+  offsetOf(digest: Digest): number | undefined;
   /** How entries are built, of which it carries parts. */
   recipes: ReadonlyMap<Digest, Recipe>;
   /** By index; undefined where a volume is not there. */
@@ -49,10 +49,11 @@ export async function openDonors(
         continue;
       }
       const { inventory, copies, recipes } = read.contents;
+      const placeOf = placesOf(inventory.entries);
       donors.push({
         dirs: group,
         volumeSize: inventory.volumeSize,
-        offsets: new Map(Array.from(streamEntries(inventory), (it) => [it.digest, it.offset])),
+        offsetOf: (digest) => placeOf({ digest }),
         recipes,
         files: copies.map((it) => it[0]),
       });
@@ -65,10 +66,10 @@ export async function openDonors(
 }
 
 /** Where a bundle has a part of some content: in one piece, as it carries it or takes it for a recipe. */
-export function placeIn({ offsets, recipes }: Donor, of: Digest, at: number, length: number): number | undefined {
-  const whole = offsets.get(of);
+export function placeIn({ offsetOf, recipes }: Donor, of: Digest, at: number, length: number): number | undefined {
+  const whole = offsetOf(of);
   if (whole !== undefined) return whole + at;
   const [range, more] = recipes.get(of)?.ranges(at, length) ?? [];
-  const carried = range?.source && offsets.get(range.source.digest);
+  const carried = range?.source && offsetOf(range.source.digest);
   return range === undefined || more !== undefined || carried === undefined ? undefined : carried + range.offset;
 }

@@ -6,13 +6,16 @@
 import { createHash, hash } from "node:crypto";
 import { existsSync, lstatSync } from "node:fs";
 import { lstat } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { printableName } from "../bundle/entry-paths.ts";
+import { EntryTable } from "../bundle/entry-table.ts";
 import { PIECES_NAME } from "../bundle/media-names.ts";
 import { needsPieceList } from "../bundle/piece-list.ts";
+import { ContentSet } from "../bundle/placed-entries.ts";
 import { AirferryError, type Problem } from "../errors.ts";
 import { ioError } from "../io/atomic.ts";
 import type { Digest } from "../io/digest.ts";
+import { DigestSet } from "../io/digest-set.ts";
 import { HashPool } from "../io/hash-pool.ts";
 import { eachLimited } from "../io/limit.ts";
 // biome-ignore format: one line
@@ -50,14 +53,22 @@ export interface StoreCheck {
   problems: StoreProblem[];
 }
 
-/** One blob and who needs it. */
+/** A blob, or a document of a release. */
 interface NeededBlob {
   file: string;
   digest: Digest;
   size: number;
-  needed: { folder: string; entry: string }[];
-  /** Releases that may have digests of its pieces. */
-  releases: Release[];
+}
+
+/** Everything that the releases of a store need. */
+interface Needed {
+  /** Of blobs. */
+  digests: DigestSet;
+  /** Theirs, in the order of the set. */
+  sizes: number[];
+  documents: (NeededBlob & { entry: string })[];
+  /** Releases with digests of pieces. Of their entries they have only those with pieces. */
+  withPieces: Release[];
 }
 
 /** One piece of work: a blob, or some pieces of a large one. */
@@ -94,30 +105,30 @@ export async function checkStore(dir: string, options: CheckStoreOptions = {}): 
 /** The same for a store that is open. */
 export async function checkOpenStore(store: Store, options: CheckStoreOptions = {}): Promise<StoreCheck> {
   const report: StoreCheck = { ok: false, store: store.name, releases: 0, blobs: { count: 0, size: 0 }, problems: [] };
-  const blobs = await neededBlobs(store, report);
-  const total = blobs.reduce((sum, it) => sum + it.size, 0);
-  report.blobs = { count: blobs.length, size: total };
+  const needed = await neededBlobs(store, report);
+  const { documents, sizes } = needed;
+  const total = [...documents.map((it) => it.size), ...sizes].reduce((sum, it) => sum + it, 0);
+  report.blobs = { count: documents.length + sizes.length, size: total };
   const pool = HashPool.sizedFor(total);
-  const bad: StoreProblem[] = [];
+  const bad = new Map<string, { blob: NeededBlob; fault: Fault }>();
   let done = 0;
   const progress = (bytes: number) => {
     done += bytes;
     options.progress?.(Math.min(done, total), total);
   };
   const add = (blob: NeededBlob, fault: Fault | undefined) => {
-    const needed = fault === undefined ? [] : blob.needed.filter((it) => existsSync(it.folder));
-    if (fault !== undefined && needed.length > 0) bad.push(problemOf(blob, fault, needed));
+    if (fault !== undefined) bad.set(blob.file, { blob, fault });
   };
   try {
     if (store.bucket !== undefined) {
       await store.loadBlobs();
       const known = new BlobPieces();
-      await eachLimited(blobs, OBJECTS_AT_ONCE, async (blob) => {
-        add(blob, await checkObject(blob, await listsOf(blob, known), store, progress));
+      await eachLimited(blobsOf(needed, store), OBJECTS_AT_ONCE, async (blob) => {
+        add(blob, await checkObject(blob, await listsOf(blob, needed, known), store, progress));
       });
     }
     const inPieces = new Map<NeededBlob, PieceStep["wrong"]>();
-    const steps = store.bucket !== undefined ? [] : await stepsOf(blobs, inPieces);
+    const steps = store.bucket !== undefined ? [] : await stepsOf(needed, store, inPieces);
     // One more than the threads, so that none waits for this one.
     await eachLimited(steps, pool.size + 1, async ({ blob, pieces }) => {
       if (pieces === undefined) add(blob, await checkBlob(blob, pool, progress));
@@ -127,26 +138,33 @@ export async function checkOpenStore(store: Store, options: CheckStoreOptions = 
   } finally {
     await pool.close();
   }
-  for (const it of bad.sort((a, b) => (a.path < b.path ? -1 : 1))) report.problems.push(it);
+  const paths = await pathsOf(bad, needed, store);
+  for (const file of [...bad.keys()].sort()) {
+    const entries = paths.get(file) ?? [];
+    const found = bad.get(file);
+    // A release that needs it may have been pruned meanwhile.
+    if (found !== undefined && entries.length > 0) report.problems.push(problemOf(found.blob, found.fault, entries));
+  }
   report.ok = report.problems.length === 0;
   return report;
 }
 
-/** Large blobs of the right size are checked by their pieces, as far as a release has those. */
+/** Large blobs of the right size are checked by their pieces, as far as a release has those; then all others. */
 async function stepsOf(
-  blobs: readonly NeededBlob[],
+  needed: Needed,
+  store: Store,
   inPieces: Map<NeededBlob, PieceStep["wrong"]>,
-): Promise<CheckStep[]> {
+): Promise<Iterable<CheckStep>> {
   const known = new BlobPieces();
   const steps: CheckStep[] = [];
-  for (const blob of blobs) {
+  const byPieces = new Set<string>();
+  for (const blob of blobsOf(needed, store)) {
+    if (!hasPieces(blob.size)) continue;
     const found = lstatSync(blob.file, { throwIfNoEntry: false });
     const isWhole = found?.isFile() === true && found.size === blob.size;
-    const lists = isWhole ? await listsOf(blob, known) : undefined;
-    if (!lists) {
-      steps.push({ blob });
-      continue;
-    }
+    const lists = isWhole ? await listsOf(blob, needed, known) : undefined;
+    if (!lists) continue;
+    byPieces.add(blob.file);
     const wrong: number[] = [];
     inPieces.set(blob, wrong);
     for (let first = 0; first < pieceCount(blob.size); first += STEP_PIECES) {
@@ -154,53 +172,104 @@ async function stepsOf(
       steps.push({ blob, pieces: { first, count, lists, wrong } });
     }
   }
-  return steps;
+  return (function* () {
+    yield* steps;
+    for (const blob of blobsOf(needed, store)) if (!byPieces.has(blob.file)) yield { blob };
+  })();
 }
 
 /** What the pieces of a large blob may be; undefined if that is unknown, or the blob has none. */
-async function listsOf({ digest, size, releases }: NeededBlob, known: BlobPieces): Promise<Uint8Array[] | undefined> {
-  if (!hasPieces(size)) return undefined;
-  return known.of(digest, size, releases).catch((error: unknown) => {
+async function listsOf(
+  { file, digest, size }: NeededBlob,
+  { documents, withPieces }: Needed,
+  known: BlobPieces,
+): Promise<Uint8Array[] | undefined> {
+  if (!hasPieces(size) || documents.some((it) => it.file === file)) return undefined;
+  return known.of(digest, size, withPieces).catch((error: unknown) => {
     // The list is among the documents that are checked: it is reported there.
     if (!(error instanceof AirferryError)) throw error;
     return undefined;
   });
 }
 
-/** Every blob of every release and its bill of materials, once, ordered by digest, as blobs are on the disk. */
-async function neededBlobs(store: Store, report: StoreCheck): Promise<NeededBlob[]> {
-  const blobs = new Map<string, NeededBlob>();
+/** Blobs in the order of their digests, as they are on the disk, after the documents. */
+function* blobsOf({ digests, sizes, documents }: Needed, store: Store): Generator<NeededBlob, void> {
+  yield* documents;
+  for (const digest of digests.sorted())
+    yield { file: store.blobPath(digest), digest, size: sizes[digests.indexOf(digest)] ?? 0 };
+}
+
+/** Looks at all releases, one after the other. */
+async function eachRelease(
+  store: Store,
+  onFault: (folder: string, error: AirferryError) => void,
+  look: (release: Release, name: string, folder: string) => void,
+): Promise<void> {
   for (const stream of await store.streams()) {
     for (const name of await store.releaseNames(stream)) {
       const folder = join(streamFolder(store.dir, stream), name);
-      const release = await store.release(stream, name).catch((error: unknown) => {
-        if (!(error instanceof AirferryError)) throw error;
-        if (existsSync(folder)) {
-          report.problems.push({ code: error.code, path: folder, message: error.message, entries: [] });
-        }
-      });
-      if (release === undefined) continue;
-      report.releases++;
-      const { bom = [], attested = [], pieces } = release;
-      const documents = [...bom, ...attested, ...(pieces === undefined ? [] : [pieces])];
-      for (const { name: path, file, digest, size } of documents) {
-        const needed = [{ folder, entry: `${stream}/${name}: ${path}` }];
-        blobs.set(file, { file, digest, size, needed, releases: [] });
-      }
-      const { entries } = release.inventory;
-      if (release.pieces === undefined && needsPieceList(entries)) {
-        const path = join(folder, PIECES_NAME);
-        report.problems.push({ code: "ERR_BUNDLE_INCOMPLETE", path, message: "missing", entries: [] });
-      }
-      for (const { path, digest, size } of entries) {
-        const blob = blobs.get(digest) ?? { file: store.blobPath(digest), digest, size, needed: [], releases: [] };
-        blob.needed.push({ folder, entry: `${stream}/${name}: ${path}` });
-        if (blob.releases.at(-1) !== release) blob.releases.push(release);
-        blobs.set(digest, blob);
-      }
+      await store
+        .look(stream, name, (it) => look(it, `${stream}/${name}`, folder))
+        .catch((error: unknown) => {
+          if (!(error instanceof AirferryError)) throw error;
+          if (existsSync(folder)) onFault(folder, error);
+        });
     }
   }
-  return [...blobs.values()].sort((a, b) => (a.digest < b.digest ? -1 : 1));
+}
+
+/** Every blob of every release, and its documents, once. */
+async function neededBlobs(store: Store, report: StoreCheck): Promise<Needed> {
+  const needed: Needed = { digests: new DigestSet(), sizes: [], documents: [], withPieces: [] };
+  const fault = (folder: string, { code, message }: AirferryError) =>
+    report.problems.push({ code, path: folder, message, entries: [] });
+  await eachRelease(store, fault, (release, name, folder) => {
+    report.releases++;
+    const { bom = [], attested = [], pieces, inventory } = release;
+    const { entries } = inventory;
+    for (const it of [...bom, ...attested, ...(pieces === undefined ? [] : [pieces])])
+      needed.documents.push({ file: it.file, digest: it.digest, size: it.size, entry: `${name}: ${it.name}` });
+    if (pieces === undefined && needsPieceList(entries)) {
+      const path = join(folder, PIECES_NAME);
+      report.problems.push({ code: "ERR_BUNDLE_INCOMPLETE", path, message: "missing", entries: [] });
+    }
+    if (pieces !== undefined) {
+      const large = EntryTable.from(entries.filter((it) => hasPieces(it.size)));
+      needed.withPieces.push({ ...release, inventory: { ...inventory, entries: large }, entries: large });
+    }
+    for (let index = 0; index < entries.length; index++) {
+      const { size } = needed.digests;
+      if (needed.digests.add(entries.digestAt(index)).size > size) needed.sizes.push(entries.sizeAt(index));
+    }
+  });
+  return needed;
+}
+
+/** What the bad files are, as `stream/release: path`: each is read once more. */
+async function pathsOf(
+  bad: ReadonlyMap<string, { blob: NeededBlob }>,
+  { documents }: Needed,
+  store: Store,
+): Promise<ReadonlyMap<string, string[]>> {
+  const paths = new Map<string, string[]>();
+  if (bad.size === 0) return paths;
+  const add = (file: string, path: string) => {
+    const known = paths.get(file);
+    if (known === undefined) paths.set(file, [path]);
+    else known.push(path);
+  };
+  for (const { file, entry } of documents) if (bad.has(file) && existsSync(dirname(file))) add(file, entry);
+  const ignore = () => undefined;
+  await eachRelease(store, ignore, ({ inventory: { entries } }, name) => {
+    const isBad = new ContentSet(entries);
+    for (const { blob } of bad.values()) {
+      const index = entries.findDigest(blob.digest);
+      if (index >= 0 && blob.file === store.blobPath(blob.digest)) isBad.addEntry(index);
+    }
+    for (let index = 0; index < entries.length; index++)
+      if (isBad.hasEntry(index)) add(store.blobPath(entries.digestAt(index)), `${name}: ${entries.pathAt(index)}`);
+  });
+  return paths;
 }
 
 /** Returns what is wrong with a blob, or a document, in object storage. All of it is read. */
@@ -314,9 +383,8 @@ async function confirm(blob: NeededBlob, wrong: number[], pool: HashPool): Promi
 function problemOf(
   { file, digest, size }: NeededBlob,
   { code, message, pieces }: Fault,
-  needed: NeededBlob["needed"],
+  entries: string[],
 ): StoreProblem {
-  const entries = needed.map((it) => it.entry);
   const shown = entries.slice(0, SHOWN_ENTRIES).map((it) => `"${printableName(it, 200)}"`);
   const more = entries.length > shown.length ? ` and ${entries.length - shown.length} more` : "";
   const found = { code, path: file, message: `${message}; it is ${shown.join(", ")}${more}`, entries, digest, size };

@@ -5,6 +5,7 @@
  */
 import { existsSync, renameSync, statSync } from "node:fs";
 import { open, rm } from "node:fs/promises";
+import type { PlacedEntries } from "../bundle/placed-entries.ts";
 import { checkEnd, checkFrame, type PlacedEntry, planSteps, readRun } from "../bundle/steps.ts";
 import type { VolumeSet } from "../bundle/volumes.ts";
 import { ioError } from "../io/atomic.ts";
@@ -41,29 +42,25 @@ export interface CopyContext {
  * compared.
  * @throws {ContentDamage} at the first byte that differs from what was signed; {AirferryError} ERR_SPACE, ERR_IO, …
  */
-export async function copyEntries(entries: readonly PlacedEntry[], context: CopyContext): Promise<void> {
-  const writers = firstOfEach(entries);
+export async function copyEntries(entries: PlacedEntries, context: CopyContext): Promise<void> {
+  const { repeats } = entries;
+  const writes = (it: PlacedEntry) => !repeats.has(it.offset);
   await eachLimited(planSteps(entries), context.pool.size + 1, (step) =>
     step.large
-      ? copyLarge(step.entries[0] as PlacedEntry, writers.has(step.entries[0] as PlacedEntry), context)
-      : copyRun(step.entries, writers, context),
+      ? copyLarge(step.entries[0] as PlacedEntry, writes(step.entries[0] as PlacedEntry), context)
+      : copyRun(step.entries, writes, context),
   );
   const stray = await checkEnd(context.volumes);
   if (stray !== undefined) throw new ContentDamage(stray.position, 1);
 }
 
-function firstOfEach(entries: readonly PlacedEntry[]): Set<PlacedEntry> {
-  const seen = new Set<string>();
-  return new Set(entries.filter((it) => !seen.has(it.digest) && seen.add(it.digest)));
-}
-
 /** Copies one run of small entries. */
 export async function copyRun(
   entries: readonly PlacedEntry[],
-  writers: ReadonlySet<PlacedEntry>,
+  writes: (entry: PlacedEntry) => boolean,
   { volumes, incoming, committer, pool, progress, written }: CopyContext,
 ): Promise<void> {
-  const fileOf = (it: PlacedEntry) => (writers.has(it) ? incoming.smallFile(it.digest) : undefined);
+  const fileOf = (it: PlacedEntry) => (writes(it) ? incoming.smallFile(it.digest) : undefined);
   const results = await readRun(volumes, entries, pool, fileOf);
   heapMayHaveGrown();
   for (const [index, { digest, stray }] of results.entries()) {
@@ -71,7 +68,7 @@ export async function copyRun(
     if (stray !== undefined) throw new ContentDamage(stray, 1, entry);
     if (digest !== entry.digest) throw new ContentDamage(entry.offset, entry.size, entry, digest);
     progress(entry.size);
-    if (!writers.has(entry)) continue;
+    if (!writes(entry)) continue;
     written(entry.size);
     await committer.add(incoming.smallFile(digest), digest, entry.size);
   }

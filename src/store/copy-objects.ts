@@ -4,6 +4,7 @@
  * ones go up in parts, one entry at a time.
  */
 import { hash } from "node:crypto";
+import type { PlacedEntries } from "../bundle/placed-entries.ts";
 import { checkEnd, checkFrame, frameEnd, frameStart, type PlacedEntry, planSteps } from "../bundle/steps.ts";
 import { headerBytes } from "../bundle/tar-layout.ts";
 import type { VolumeSet } from "../bundle/volumes.ts";
@@ -40,18 +41,18 @@ interface ObjectCopyContext {
  * @throws {ContentDamage} at the first byte that differs from what was signed; {AirferryError} ERR_SPACE,
  *   ERR_OBJECT_STORAGE, ERR_IO
  */
-export async function copyToObjects(entries: readonly PlacedEntry[], context: ObjectCopyContext): Promise<void> {
-  const seen = new Set<Digest>();
-  const writers = new Set(entries.filter((it) => !seen.has(it.digest) && seen.add(it.digest)));
+export async function copyToObjects(entries: PlacedEntries, context: ObjectCopyContext): Promise<void> {
+  const { repeats } = entries;
+  const writes = (it: PlacedEntry) => !repeats.has(it.offset);
   const buffers = new PartBuffers();
   let large: Promise<unknown> = Promise.resolve();
   await eachLimited(planSteps(entries), STEPS_AT_ONCE, async ({ entries: some, large: isLarge }) => {
     const [first] = some;
     if (first === undefined) return;
-    if (!isLarge) return copyRunOfObjects(some, writers, context);
-    if (first.size <= PART_BYTES) return copyOne(first, writers.has(first), buffers, context);
+    if (!isLarge) return copyRunOfObjects(some, writes, context);
+    if (first.size <= PART_BYTES) return copyOne(first, writes(first), buffers, context);
     // Its parts are sent several at a time, from memory that the next one uses again.
-    const turn = large.catch(() => undefined).then(() => copyOne(first, writers.has(first), buffers, context));
+    const turn = large.catch(() => undefined).then(() => copyOne(first, writes(first), buffers, context));
     large = turn;
     await turn;
   });
@@ -61,7 +62,7 @@ export async function copyToObjects(entries: readonly PlacedEntry[], context: Ob
 
 async function copyRunOfObjects(
   entries: readonly PlacedEntry[],
-  writers: ReadonlySet<PlacedEntry>,
+  writes: (entry: PlacedEntry) => boolean,
   { bucket, volumes, has, added, progress, written }: ObjectCopyContext,
 ): Promise<void> {
   const [first] = entries;
@@ -80,7 +81,7 @@ async function copyRunOfObjects(
     if (dirt >= 0) throw new ContentDamage(entry.offset + entry.size + dirt, 1, entry);
     const actual = parseHex(hash("sha256", content, "hex"));
     if (actual !== entry.digest) throw new ContentDamage(entry.offset, entry.size, entry, actual);
-    if (writers.has(entry) && !has(entry.digest, entry.size)) {
+    if (writes(entry) && !has(entry.digest, entry.size)) {
       await bucket.put(blobKey(entry.digest), content);
       added(entry.digest, entry.size);
       written(entry.size);

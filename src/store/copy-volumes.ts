@@ -67,7 +67,7 @@ export async function copyVolumes(
  * one entry per digest.
  */
 export function volumesAgain(
-  needed: readonly PlacedEntry[],
+  needed: Iterable<PlacedEntry>,
   volumeSize: number,
   incoming: Pick<Incoming, "doneVolumes" | "piecesFile">,
 ): string[] {
@@ -123,7 +123,7 @@ async function copyVolume(
       else {
         await hashOnly(hasher, context, stretch.from, stretch.to);
         const run = (stretch.run ?? []).filter((it) => !store.hasBlob(it.digest, it.size));
-        for (const step of planSteps(run)) await copyRun(step.entries, new Set(step.entries), context);
+        for (const step of planSteps(run)) await copyRun(step.entries, () => true, context);
       }
     }
     await hashOnly(hasher, context, position, end);

@@ -8,15 +8,15 @@ import { readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { isLateAttestation } from "../bundle/attest-rules.ts";
 import type { Inventory } from "../bundle/inventory-types.ts";
-import { SIGNATURES_NAME, SUMS_NAME } from "../bundle/media-names.ts";
+import { PIECES_NAME, SIGNATURES_NAME, SUMS_NAME } from "../bundle/media-names.ts";
 import { checkPieceList } from "../bundle/piece-list.ts";
 import { AirferryError } from "../errors.ts";
 import { ioError, makeFolder, syncPath, writeAtomic } from "../io/atomic.ts";
 import type { Digest } from "../io/digest.ts";
 import { type Incoming, readIncomingState } from "./incoming.ts";
 import { CURRENT_FILE, FLOOR_FILE, IMPORT_FILE, PACKAGES_FILE, releaseName, streamFolder } from "./layout.ts";
-import { copyDocument } from "./release-documents.ts";
-import { type ImportRecord, readImport, readRelease } from "./release-record.ts";
+import { copyDocument, documentsIn } from "./release-documents.ts";
+import { type ImportRecord, readIdentity, readImport } from "./release-record.ts";
 import type { Floor, Store } from "./store.ts";
 
 /** Everything stored of a release besides its blobs. */
@@ -71,7 +71,7 @@ async function knownDigest(
 ): Promise<string | undefined> {
   const folder = await store.recordFolder(stream, releaseName(epoch, serial));
   if (!existsSync(folder)) return undefined;
-  const release = await readRelease(folder).catch(() => undefined);
+  const release = await readIdentity(folder).catch(() => undefined);
   return release?.digest ?? floor ?? (await readImport(folder).catch(() => undefined))?.digest;
 }
 
@@ -120,19 +120,20 @@ async function addEvidence(target: string, { record, signatures }: ReleaseParts)
 }
 
 /** Whether the record of a release is there, with all its documents. */
-async function isWhole(folder: string, { documents }: ReleaseParts): Promise<boolean> {
-  const release = await readRelease(folder).catch(() => undefined);
+async function isWhole(folder: string, { documents, inventory }: ReleaseParts): Promise<boolean> {
+  const release = await readIdentity(folder).catch(() => undefined);
   if (release === undefined) return false;
-  const { pieces } = release;
+  const found = await documentsIn(folder, release.lines);
+  const pieces = found.find((it) => it.name === PIECES_NAME);
   if (pieces !== undefined) {
-    const isRight = await checkPieceList(pieces.file, pieces.digest, release.inventory.entries).then(
+    const isRight = await checkPieceList(pieces.file, pieces.digest, inventory.entries).then(
       () => true,
       () => false,
     );
     if (!isRight) return false;
   }
-  const kept = (release.bom?.length ?? 0) + (release.attested?.length ?? 0) + (pieces === undefined ? 0 : 1) + 1;
-  return kept >= documents.length;
+  // All are there but the inventory, which was read above.
+  return found.length + 1 >= documents.length;
 }
 
 /** Removes the record of a release: first, durably, its name. */
@@ -146,7 +147,7 @@ export async function dropRecord(folder: string): Promise<void> {
 /** Records that a stream had a release: later ones must be above the highest. Never lowers anything. */
 export async function raiseFloor(
   store: Store,
-  { stream, epoch, serial, created }: Inventory,
+  { stream, epoch, serial, created }: Pick<Inventory, "stream" | "epoch" | "serial" | "created">,
   record: Pick<ImportRecord, "digest" | "importedAt">,
 ): Promise<void> {
   const { digest, importedAt } = record;

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { ifThere, ioError, makeFolder, syncPath, writeAtomic } from "../io/atomic.ts";
 import { type Digest, hexOf, parseHex } from "../io/digest.ts";
+import { DigestSet } from "../io/digest-set.ts";
 import { digestSchema, parseNote } from "../io/own-file.ts";
 import { readSmall } from "../io/safe-open.ts";
 import { incomingFolder } from "./layout.ts";
@@ -85,9 +86,16 @@ export async function bytesWaiting(root: string, digest: Digest): Promise<number
 }
 
 /** Digests of the blobs that the import of a bundle has created so far. */
-export async function importedBlobs(root: string, digest: Digest): Promise<Set<Digest>> {
-  const text = await readFile(join(incomingFolder(root, digest), BLOBS_FILE), "utf8").catch(() => "");
-  return new Set(text.split("\n").flatMap((it) => parseHex(it) ?? []));
+export async function importedBlobs(root: string, digest: Digest): Promise<DigestSet> {
+  const bytes = await readFile(join(incomingFolder(root, digest), BLOBS_FILE)).catch(() => Buffer.alloc(0));
+  const found = new DigestSet();
+  for (let at = 0; at < bytes.length; ) {
+    const end = bytes.indexOf("\n", at);
+    const line = parseHex(bytes.toString("latin1", at, end < 0 ? bytes.length : end));
+    if (line !== undefined) found.add(line);
+    at = end < 0 ? bytes.length : end + 1;
+  }
+  return found;
 }
 
 /** The quarantine folder of one bundle. */

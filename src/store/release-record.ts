@@ -5,14 +5,14 @@
 
 import { basename, dirname, join } from "node:path";
 import { z } from "zod";
-import { checkIdentity } from "../bundle/bundle-identity.ts";
+import { type BundleIdentity, checkIdentity } from "../bundle/bundle-identity.ts";
 import { MAX_SUMS_BYTES } from "../bundle/format-limits.ts";
 import { attestationKindOf, BOM_NAMES, INVENTORY_NAME, PIECES_NAME, SUMS_NAME } from "../bundle/media-names.ts";
 import { digestOfInventory, readInventory } from "../bundle/read-inventory.ts";
 import { scanReportSchema } from "../bundle/scan-report.ts";
-import { parseSums } from "../bundle/sums.ts";
+import { parseSums, type SumLine } from "../bundle/sums.ts";
 import { AirferryError } from "../errors.ts";
-import { digestOf } from "../io/digest.ts";
+import { type Digest, digestOf } from "../io/digest.ts";
 import { digestSchema, parseOwn } from "../io/own-file.ts";
 import { readSmall } from "../io/safe-open.ts";
 import { IMPORT_FILE, releaseName } from "./layout.ts";
@@ -67,29 +67,55 @@ const importSchema = z.object({
 /** Evidence of an import, as in import.json. */
 export type ImportRecord = z.output<typeof importSchema>;
 
+/** What a release is, without its inventory. */
+interface ReleaseIdentity {
+  /** SHA-256 of its SHA256SUMS. */
+  digest: Digest;
+  /** What its signed root lists. */
+  lines: SumLine[];
+  identity: BundleIdentity;
+  record: ImportRecord;
+  /** Digest of the inventory, whose bytes have it. */
+  inventory: Digest;
+}
+
+/** Reads everything of a record but what its inventory says. @throws {Error} when it is damaged */
+async function readParts(folder: string): Promise<ReleaseIdentity> {
+  const sums = await readSmall(join(folder, SUMS_NAME), MAX_SUMS_BYTES);
+  const { lines, identity } = parseSums(sums);
+  const signed = lines.find((it) => it.name === INVENTORY_NAME)?.digest;
+  const actual = await digestOfInventory(join(folder, INVENTORY_NAME));
+  if (signed !== actual) throw new Error(`digest mismatch in ${INVENTORY_NAME}: expected ${signed}, got ${actual}`);
+  const record = await readImport(folder);
+  const digest = digestOf(sums);
+  if (record.digest !== digest)
+    throw new Error(`digest mismatch in ${SUMS_NAME}: expected ${record.digest}, got ${digest}`);
+  const place = `${identity.stream}/${releaseName(identity.epoch, identity.serial)}`;
+  const actualPlace = `${basename(dirname(folder))}/${basename(folder)}`;
+  if (place !== actualPlace)
+    throw new Error(`it is the record of another release: expected ${actualPlace}, got ${place}`);
+  return { digest, lines, identity, record, inventory: actual };
+}
+
+/**
+ * Reads what a release is: its inventory, which was parsed when it was imported, is only hashed.
+ * @throws {AirferryError} as {@link readRelease}
+ */
+export async function readIdentity(folder: string): Promise<ReleaseIdentity> {
+  return readParts(folder).catch((cause: unknown) => Promise.reject(damaged(folder, cause)));
+}
+
 /**
  * Reads a release back from its folder.
+ * @param skips `provenance`: for those who only look at the entries; it has no lines then
  * @throws {AirferryError} ERR_STORE_INVALID when the record is damaged, ERR_NOT_FOUND when it is missing
  */
-export async function readRelease(folder: string): Promise<Release> {
+export async function readRelease(folder: string, skips?: "provenance"): Promise<Release> {
   try {
-    const sums = await readSmall(join(folder, SUMS_NAME), MAX_SUMS_BYTES);
-    const { lines, identity } = parseSums(sums);
-    const signed = lines.find((it) => it.name === INVENTORY_NAME)?.digest;
-    const file = join(folder, INVENTORY_NAME);
-    const actual = await digestOfInventory(file);
-    if (signed !== actual) throw new Error(`digest mismatch in ${INVENTORY_NAME}: expected ${signed}, got ${actual}`);
-    const inventory = await readInventory(file, actual);
+    const { digest, lines, identity, record, inventory: inventoryDigest } = await readParts(folder);
+    const inventory = await readInventory(join(folder, INVENTORY_NAME), inventoryDigest, skips);
     const [other] = checkIdentity(identity, inventory);
     if (other !== undefined) throw new Error(other.message);
-    const record = await readImport(folder);
-    const digest = digestOf(sums);
-    if (record.digest !== digest)
-      throw new Error(`digest mismatch in ${SUMS_NAME}: expected ${record.digest}, got ${digest}`);
-    const place = `${inventory.stream}/${releaseName(inventory.epoch, inventory.serial)}`;
-    const actualPlace = `${basename(dirname(folder))}/${basename(folder)}`;
-    if (place !== actualPlace)
-      throw new Error(`it is the record of another release: expected ${actualPlace}, got ${place}`);
     const documents = await documentsIn(folder, lines);
     const bom = documents.filter((it) => BOM_NAMES.includes(it.name));
     const attested = documents.filter((it) => attestationKindOf(it.name) !== undefined);
@@ -109,13 +135,18 @@ export async function readRelease(folder: string): Promise<Release> {
       ...(pieces !== undefined && { pieces }),
     };
   } catch (cause) {
-    if (cause instanceof AirferryError && cause.code === "ERR_NOT_FOUND") throw cause;
-    throw new AirferryError("ERR_STORE_INVALID", `cannot read release "${folder}": ${(cause as Error).message}`, {
-      path: folder,
-      hint: DAMAGED,
-      cause,
-    });
+    throw damaged(folder, cause);
   }
+}
+
+/** Whatever is wrong with a record; one that is missing is just that. */
+function damaged(folder: string, cause: unknown): AirferryError {
+  if (cause instanceof AirferryError && cause.code === "ERR_NOT_FOUND") return cause;
+  return new AirferryError("ERR_STORE_INVALID", `cannot read release "${folder}": ${(cause as Error).message}`, {
+    path: folder,
+    hint: DAMAGED,
+    cause,
+  });
 }
 
 /**

@@ -8,7 +8,6 @@ import { existsSync, lstatSync } from "node:fs";
 import { open, readdir, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import type { Contents } from "../bundle/contents.ts";
-import { streamEntries } from "../bundle/inventory.ts";
 import { PIECES_NAME } from "../bundle/media-names.ts";
 import type { PlacedEntry } from "../bundle/steps.ts";
 import { piecesOf } from "../bundle/volume-layout.ts";
@@ -62,7 +61,6 @@ export class StoreRepair {
   readonly #releases: readonly Release[];
   readonly #pieces: BlobPieces;
   readonly #pool: HashPool;
-  readonly #places: readonly ReadonlyMap<Digest, PlacedEntry>[];
 
   constructor(
     store: Store,
@@ -75,9 +73,6 @@ export class StoreRepair {
     this.#releases = known.releases;
     this.#pieces = known.pieces;
     this.#pool = pool;
-    this.#places = sources.map(
-      ({ contents }) => new Map(Array.from(streamEntries(contents.inventory), (it) => [it.digest, it])),
-    );
   }
 
   /** Removes what a killed repair left. */
@@ -93,14 +88,14 @@ export class StoreRepair {
    */
   async blob(damaged: DamagedBlob): Promise<Repaired | undefined> {
     const { digest, size } = damaged;
-    if (!this.#places.some((it) => it.has(digest))) return undefined;
+    if (!this.#sources.some((it) => carriedBy(it, digest) !== undefined)) return undefined;
     await verifySpace("repair", this.#store.dir, { bytes: size, files: 1, largest: size });
     const temporary = join(this.#store.dir, `${TEMPORARY}${hexOf(digest)}`);
     try {
       let wrong = await this.#begin(damaged, temporary);
       let bytes = 0;
-      for (const [index, source] of this.#sources.entries()) {
-        const entry = this.#places[index]?.get(digest);
+      for (const source of this.#sources) {
+        const entry = carriedBy(source, digest);
         if (entry === undefined || wrong.length === 0) continue;
         const before = wrong;
         wrong = await this.#take(entry, source, temporary, wrong);
@@ -235,6 +230,13 @@ export class StoreRepair {
     }
     return left;
   }
+}
+
+/** The entry by which a bundle carries some content. */
+function carriedBy({ contents }: RepairSource, digest: Digest): PlacedEntry | undefined {
+  const { entries } = contents.inventory;
+  const index = entries.findDigest(digest);
+  return index >= 0 && entries.isCarried(index) ? entries.placedAt(index) : undefined;
 }
 
 function lengthOf(pieces: readonly number[], size: number): number {

@@ -6,9 +6,12 @@ import { type Dirent, lstatSync } from "node:fs";
 import { lstat, readdir, readFile, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { z } from "zod";
+import type { EntryTable } from "../bundle/entry-table.ts";
+import { ContentSet } from "../bundle/placed-entries.ts";
 import { AirferryError } from "../errors.ts";
 import { ifThere, ioError, makeFolder, writeAtomic } from "../io/atomic.ts";
 import { type Digest, parseHex } from "../io/digest.ts";
+import { inventoryDropped } from "../io/flat-memory.ts";
 import type { HashPool } from "../io/hash-pool.ts";
 import { digestSchema, parseOwn } from "../io/own-file.ts";
 import { isStreamName } from "../io/path-grammar.ts";
@@ -31,7 +34,7 @@ import {
   versionFault,
 } from "./layout.ts";
 import { verifyOwn } from "./ownership.ts";
-import { readRelease } from "./release-record.ts";
+import { readIdentity, readRelease } from "./release-record.ts";
 import type { Release, ReleaseFault, StoreReader, StoreRecords } from "./types.ts";
 
 const floorSchema = z.strictObject({
@@ -94,6 +97,23 @@ export class Store implements StoreReader {
     return this.readRecord(await this.recordFolder(stream, name));
   }
 
+  /**
+   * Reads a release without its provenance, lets `look` see it, and gives its memory back before the next one is read:
+   * for those who look at the entries of many.
+   * @throws {AirferryError} as {@link readRelease}; what `look` throws
+   */
+  async look<T>(stream: string, name: string, look: (release: Release) => T | Promise<T>): Promise<T> {
+    const folder = await this.recordFolder(stream, name);
+    // In a frame of its own, which ends: what is still in a variable is not collected.
+    const seen = async () => {
+      const release = await readRelease(folder, "provenance");
+      return { length: release.inventory.entries.length, result: await look(release) };
+    };
+    const { length, result } = await seen();
+    inventoryDropped({ length });
+    return result;
+  }
+
   /** Learns which blobs there are, before {@link hasBlob} is asked. A folder is looked at each time. */
   async loadBlobs(): Promise<void> {}
 
@@ -146,17 +166,19 @@ export class Store implements StoreReader {
   }
 
   /**
-   * Digests of all blobs that were checked when a release of this store was imported. Releases with an unreadable
-   * record are skipped.
+   * Contents of some entries whose blobs were checked when a release of this store was imported. Releases with an
+   * unreadable record are skipped.
    */
-  async vouchedBlobs(): Promise<Set<Digest>> {
-    const vouched = new Set<Digest>();
+  async vouchedBlobs(among: EntryTable): Promise<ContentSet> {
+    const vouched = new ContentSet(among);
     for (const stream of await this.streams()) {
       for (const name of await this.releaseNames(stream)) {
-        const release = await this.release(stream, name).catch((error: unknown) => {
+        await this.look(stream, name, ({ inventory: { entries } }) => {
+          for (let index = 0; index < among.length; index++)
+            if (!vouched.hasEntry(index) && entries.findDigest(among.digestAt(index)) >= 0) vouched.addEntry(index);
+        }).catch((error: unknown) => {
           if (!(error instanceof AirferryError)) throw error;
         });
-        for (const it of release?.inventory.entries ?? []) vouched.add(it.digest);
       }
     }
     return vouched;
@@ -231,7 +253,7 @@ export class Store implements StoreReader {
   async hasRelease(digest: Digest): Promise<boolean> {
     for (const stream of await this.streams()) {
       for (const name of await this.releaseNames(stream)) {
-        const release = await this.release(stream, name).catch((error: unknown) => {
+        const release = await readIdentity(await this.recordFolder(stream, name)).catch((error: unknown) => {
           if (!(error instanceof AirferryError)) throw error;
         });
         if (release?.digest === digest) return true;

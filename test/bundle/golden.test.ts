@@ -20,7 +20,7 @@ t.test("the golden bundle of version 1 verifies, is inspected and unpacked", asy
   const report = await inspect([bundle]);
   t.equal(report.entries.length, Object.keys(GOLDEN.files).length);
   t.match(
-    report.entries.find((it) => it.path === "files/one"),
+    [...report.entries].find((it) => it.path === "files/one"),
     { size: 1, kind: "file", source: "https://example.com/", digest: /^sha256:[0-9a-f]{64}$/ },
   );
   t.match(report, {

@@ -1,5 +1,5 @@
 import t from "tap";
-import { columnsOf, printable, printableJson, printableLines } from "../../src/io/printable.ts";
+import { columnsOf, printable, printableJson, printableJsonPieces, printableLines } from "../../src/io/printable.ts";
 
 t.test("printable() keeps what a person reads and escapes what a terminal obeys", async (t) => {
   const shown = new Map([
@@ -45,4 +45,35 @@ t.test("columnsOf() counts what a terminal uses", async (t) => {
     ["ж", 1],
   ] as const)
     t.equal(columnsOf(text), columns, text);
+});
+
+t.test("printableJsonPieces() gives what printableJson() does, and reads lists as they come", async (t) => {
+  const value = {
+    a: 1,
+    none: undefined,
+    nothing: null,
+    text: "a\u202eb\nc",
+    empty: [],
+    hollow: {},
+    list: [1, { x: [2, {}], y: undefined }, [], null, "é"],
+    deep: { list: [{ a: { b: { c: [1] } } }], more: { more: { more: {} } } },
+    date: new Date(0),
+  };
+  for (const it of [value, [value, value], [], {}, null, "x", 7])
+    t.equal([...printableJsonPieces(it)].join(""), printableJson(it, 2));
+  const lazy = {
+    *[Symbol.iterator]() {
+      yield* value.list;
+    },
+  };
+  t.equal(
+    [...printableJsonPieces({ lazy, in: { lazy } })].join(""),
+    printableJson({ lazy: value.list, in: { lazy: value.list } }, 2),
+  );
+  const long = {
+    *[Symbol.iterator]() {
+      for (let it = 0; it < 50_000; it++) yield { it };
+    },
+  };
+  t.ok([...printableJsonPieces({ long })].length > 5, "in pieces");
 });

@@ -63,7 +63,7 @@ t.test("blobsMade() forgets no blob for a line that a kill has torn", async (t) 
   incoming.noteBlobs([ONE]);
   appendFileSync(join(incoming.dir, "blobs"), hexOf(TWO).slice(0, 30));
   incoming.noteBlobs([TWO]);
-  t.same(await importedBlobs(root, DIGEST), new Set([ONE, TWO]));
+  t.strictSame([...(await importedBlobs(root, DIGEST))], [ONE, TWO]);
 });
 
 t.test("readIncoming() lists what says what it is, and leaves out what does not", async (t) => {

@@ -16,6 +16,9 @@ import { contentText } from "../web-text.ts";
 /** All of `BomFormat`; that file is loaded only when a bill is made. */
 const BOM_FORMATS: readonly BomFormat[] = ["cyclonedx", "spdx", "html"];
 
+/** Files that are listed without --files. */
+const SHOWN_FILES = 40;
+
 interface InspectFlags {
   files?: boolean;
   bom?: BomFormat;
@@ -84,15 +87,17 @@ export const inspectCommand: Register = (program, run) => {
         output.print("");
         const table = formatImages(it.catalog);
         if (table.length > 0) output.print(...table, "");
-        const shown = it.entries
-          .filter((entry) => flags.files || (entry.kind !== "generated" && !isImageBlob(entry.path)))
-          .slice(0, flags.files ? undefined : 40);
-        const rows = shown.map((it) => [formatBytes(it.size), it.kind, establishedText(it), it.path, it.source]);
+        const rows: string[][] = [];
+        for (const entry of output.json ? [] : it.entries) {
+          if (!flags.files && rows.length === SHOWN_FILES) break;
+          if (!flags.files && (entry.kind === "generated" || isImageBlob(entry.path))) continue;
+          rows.push([formatBytes(entry.size), entry.kind, establishedText(entry), entry.path, entry.source]);
+        }
         if (rows.length > 0) {
           for (const line of formatTable(["SIZE", "KIND", "DIGEST", "PATH", "SOURCE"], rows, [0])) output.print(line);
         }
-        if (shown.length < it.entries.length)
-          output.print(`… and ${it.entries.length - shown.length} more: --files lists all`);
+        if (rows.length < it.entries.length)
+          output.print(`… and ${it.entries.length - rows.length} more: --files lists all`);
       }),
     );
 };
