@@ -148,6 +148,17 @@ if (needs(t, "helm", "kubernetes-validate")) {
     t.end();
   });
 
+  t.test("pods that end serve until those who send clients there know of it", (t) => {
+    const ends = (version: string) => {
+      const found = resources(rendered({ store: { claim: "a" } }, version).text).find((it) => it.kind === "Deployment");
+      const { terminationGracePeriodSeconds: seconds, containers } = found?.spec.template.spec ?? {};
+      return [seconds, containers?.[0].lifecycle];
+    };
+    t.same(ends(NEWEST), [50, { preStop: { sleep: { seconds: 5 } } }]);
+    t.same(ends("1.25.0"), [50, undefined], "it has no such action");
+    t.end();
+  });
+
   t.test("pods have no rights beyond reading the store", async (t) => {
     for (const values of [{ store: { claim: "store", subPath: "a" } }, ALL, ...Object.values(BUCKETS)]) {
       const { spec } = resources(rendered(values).text).find((it) => it.kind === "Deployment") as Resource;
