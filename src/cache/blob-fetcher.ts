@@ -5,21 +5,25 @@
 
 import { createHash, hash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { AirferryError } from "../errors.ts";
+import { AirferryError, bug } from "../errors.ts";
 import { type Digest, digestOf, parseHex } from "../io/digest.ts";
 import { buffersUsed } from "../io/flat-memory.ts";
 import { PIECE_BYTES, PIECE_DIGEST_BYTES, pieceCount, pieceDigest, runsOf } from "../io/piece-digests.ts";
+import type { RangeSink } from "../s3/range-connections.ts";
 import { blobKey } from "../store/layout.ts";
 import type { BucketHealth } from "./bucket-health.ts";
 import { alteredBlob, type ChunkFolder, chunkOf } from "./chunk-folder.ts";
 import { keepFoundList, readFoundList } from "./found-lists.ts";
 import { PieceCutter } from "./piece-cutter.ts";
+import { PieceMemory } from "./piece-memory.ts";
 import type { BlobFacts, BucketObjects } from "./types.ts";
 
 /** Pieces that one request brings. */
 const RUN_PIECES = 8;
-/** Of one run, that are being written. */
+/** Of a blob that is read whole, that are being written. */
 const WRITES = 3;
+/** How long nothing is fetched ahead after a piece could not be written. */
+const UNKEPT_MS = 5000;
 /** Requests at once; others wait. */
 const MAX_REQUESTS = 12;
 /** Waits before a request is tried again. */
@@ -27,7 +31,6 @@ const PAUSES_MS = [50, 150, 400, 800];
 /** A request that took longer to fail is not tried again: clients wait. */
 const PATIENCE_MS = 2000;
 const MAX_KNOWN = 4096;
-const MAX_BLOB_BYTES = 2 ** 46;
 
 /** What current releases say of blobs. */
 interface BlobLists {
@@ -48,11 +51,23 @@ export class BlobFetcher {
   readonly #opening = new Map<Digest, Promise<BlobFacts>>();
   /** Pieces that are on their way, by `index digest`. */
   readonly #coming = new Map<string, Promise<void>>();
+  readonly #memory = new PieceMemory();
+  readonly #tell: (error: unknown) => void;
+  /** When a piece could not be written last; 0: it could. */
+  #unkeptMs = 0;
   #requests = 0;
   readonly #waiting: (() => void)[] = [];
   readonly counts = { misses: 0, fetchedBytes: 0, refused: 0 };
 
-  constructor(objects: BucketObjects, chunks: ChunkFolder, lists: BlobLists, health: BucketHealth) {
+  /** @param tell hears why pieces are not kept */
+  constructor(
+    objects: BucketObjects,
+    chunks: ChunkFolder,
+    lists: BlobLists,
+    health: BucketHealth,
+    tell: (error: unknown) => void,
+  ) {
+    this.#tell = tell;
     this.#objects = objects;
     this.#chunks = chunks;
     this.#lists = lists;
@@ -86,7 +101,9 @@ export class BlobFetcher {
     const { size, pieces } = await this.open(digest);
     if (pieces === undefined) return;
     const { lists } = pieces;
-    const last = Math.min(first + count + ahead, pieceCount(size));
+    // Where nothing is kept, what is not asked for would be fetched again.
+    const isKept = this.#unkeptMs === 0 || performance.now() - this.#unkeptMs > UNKEPT_MS;
+    const last = Math.min(first + count + (isKept ? ahead : 0), pieceCount(size));
     const indexes = Array.from({ length: Math.max(0, last - first) }, (_, at) => first + at);
     const missing: number[] = [];
     await Promise.all(
@@ -105,6 +122,7 @@ export class BlobFetcher {
   }
 
   async #isHere(lists: readonly Uint8Array[], index: number): Promise<boolean> {
+    if (lists.some((list) => this.#memory.has(pieceDigest(list, index)))) return true;
     for (const list of lists) if ((await this.#chunks.sizeOf(chunkOf(list, index))) !== undefined) return true;
     return false;
   }
@@ -114,9 +132,15 @@ export class BlobFetcher {
     if (size === undefined) return this.#bringSmall(digest);
     const signed = await this.#lists.listsOf(digest, size);
     const lists = signed?.filter((it) => it.length === pieceCount(size) * PIECE_DIGEST_BYTES);
-    if (lists !== undefined && lists.length > 0) return this.#learn(digest, factsOf(size, lists));
+    if (lists !== undefined && lists.length > 0) return this.#learn(digest, this.#factsOf(size, lists));
     const found = (await readFoundList(this.#chunks.dir, digest, size)) ?? (await this.#readWhole(digest, size));
-    return this.#learn(digest, factsOf(size, [found]));
+    return this.#learn(digest, this.#factsOf(size, [found]));
+  }
+
+  #factsOf(size: number, lists: readonly Uint8Array[]): BlobFacts {
+    const marks = () => new Float64Array(new SharedArrayBuffer(pieceCount(size) * Float64Array.BYTES_PER_ELEMENT));
+    const memory = this.#memory.shared;
+    return { size, pieces: { lists: lists.map(shared), right: marks(), asked: marks(), memory } };
   }
 
   #learn(digest: Digest, facts: BlobFacts): BlobFacts {
@@ -200,44 +224,74 @@ export class BlobFetcher {
       const [from] = open.keys();
       if (from === undefined) return;
       const key = blobKey(digest);
-      const cutter = new PieceCutter(from, WRITES, async (index, bytes) => {
-        const waiting = open.get(index);
-        open.delete(index);
-        try {
-          await this.#keep(key, lists, index, bytes);
-          waiting?.done();
-        } catch (error) {
-          waiting?.fail(error);
-        }
-      });
-      let found: number | undefined;
-      const range = { start: from * PIECE_BYTES, end: Math.min(end * PIECE_BYTES, size) };
+      const slots = await this.#memory.take(end - from);
+      const sizeOf = (at: number) => Math.min(PIECE_BYTES, size - (from + at) * PIECE_BYTES);
+      let at = 0;
+      let filled = 0;
+      const into: RangeSink = {
+        memory: () => this.#memory.bytesOf(slots[at] ?? bug("bytes behind a range")).subarray(filled, sizeOf(at)),
+        took: (bytes) => {
+          this.counts.fetchedBytes += bytes;
+          filled += bytes;
+          if (filled < sizeOf(at)) return;
+          const index = from + at;
+          const waiting = open.get(index);
+          open.delete(index);
+          this.#land(key, lists, index, slots[at] ?? bug("a piece without memory"), filled, waiting);
+          at++;
+          filled = 0;
+        },
+      };
       try {
-        found = await this.#objects.stream(key, { ...range, maxBytes: MAX_BLOB_BYTES }, (bytes) => {
-          this.counts.fetchedBytes += bytes.length;
-          return cutter.take(bytes);
-        });
+        const range = { start: from * PIECE_BYTES, end: Math.min(end * PIECE_BYTES, size) };
+        const found = await this.#objects.receive(key, range, into);
+        if (found === undefined) throw this.#refuse(key, "it is not there");
+        if (found !== size) throw this.#refuse(key, `expected ${size} bytes, got ${found}`);
+        if (open.size > 0) throw this.#refuse(key, "it ends early");
       } finally {
-        await cutter.settle();
+        for (const slot of slots.slice(at)) this.#memory.free(slot);
       }
-      if (found === undefined) throw this.#refuse(key, "it is not there");
-      if (found !== size) throw this.#refuse(key, `expected ${size} bytes, got ${found}`);
-      await cutter.finish();
-      if (open.size > 0) throw this.#refuse(key, "it ends early");
     };
     this.#again(fetch).catch((error: unknown) => {
       for (const { fail } of open.values()) fail(error);
     });
   }
 
-  async #keep(key: string, lists: readonly Uint8Array[], index: number, bytes: Buffer): Promise<void> {
+  /**
+   * Compares a piece with its digest, lets those have it who wait, and writes it to the folder. What cannot be written
+   * is served from memory: a full disk ends nothing.
+   */
+  #land(
+    key: string,
+    lists: readonly Uint8Array[],
+    index: number,
+    slot: number,
+    size: number,
+    waiting: { done: () => void; fail: (error: unknown) => void } | undefined,
+  ): void {
+    const bytes = this.#memory.bytesOf(slot).subarray(0, size);
     const actual = hash("sha256", bytes, "buffer");
     this.counts.misses++;
     if (!lists.some((it) => actual.equals(pieceDigest(it, index)))) {
+      this.#memory.free(slot);
       const expected = lists[0] === undefined ? "" : chunkOf(lists[0], index);
-      throw this.#refuse(key, `piece ${index}: expected ${expected}, got sha256:${actual.toString("hex")}`);
+      waiting?.fail(this.#refuse(key, `piece ${index}: expected ${expected}, got sha256:${actual.toString("hex")}`));
+      return;
     }
-    await this.#chunks.put(`sha256:${actual.toString("hex")}`, bytes);
+    this.#memory.publish(slot, actual, size);
+    waiting?.done();
+    this.#chunks
+      .put(`sha256:${actual.toString("hex")}`, bytes)
+      .then(
+        () => {
+          this.#unkeptMs = 0;
+        },
+        (error: unknown) => {
+          this.#unkeptMs = performance.now();
+          this.#tell(error);
+        },
+      )
+      .finally(() => this.#memory.free(slot));
   }
 
   #refuse(key: string, fault: string): AirferryError {
@@ -274,11 +328,6 @@ export class BlobFetcher {
       else next();
     }
   }
-}
-
-function factsOf(size: number, lists: readonly Uint8Array[]): BlobFacts {
-  const marks = () => new Float64Array(new SharedArrayBuffer(pieceCount(size) * Float64Array.BYTES_PER_ELEMENT));
-  return { size, pieces: { lists: lists.map(shared), right: marks(), asked: marks() } };
 }
 
 function shared(list: Uint8Array): Uint8Array {

@@ -9,12 +9,17 @@ import { promisify } from "node:util";
 import { AirferryError } from "../errors.ts";
 import type { Digest } from "../io/digest.ts";
 import { buffersUsed } from "../io/flat-memory.ts";
-import { PIECE_BYTES } from "../io/piece-digests.ts";
+import { PIECE_BYTES, pieceCount, pieceDigest } from "../io/piece-digests.ts";
 import { chunkOf, chunkPath } from "./chunk-folder.ts";
+import { readFromMemory, type SharedMemory } from "./piece-memory.ts";
 import type { AskCache, BlobPieceFacts } from "./types.ts";
 
 /** Pieces that are fetched before anybody asks for them: as many as were read one after the other, up to this. */
-const MAX_AHEAD = 16;
+const MAX_AHEAD = 32;
+/** So many at once, for whoever said that they will be read. */
+const FIRST_AHEAD = 8;
+/** What one request brings: fewer are not worth one. */
+const STEP = 8;
 /** Readers of one blob that are followed, each at its own place. */
 const MAX_READERS = 64;
 /** How often a chunk is fetched that is removed or damaged before it is read. */
@@ -36,6 +41,10 @@ interface Reading {
   window: number;
   /** Up to which piece, exclusive, that was begun. */
   begun: number;
+  /** Up to which piece, exclusive, it will read. */
+  end: number;
+  /** How many to fetch ahead as soon as one is missing. */
+  first: number;
 }
 
 /** How a blob is read. */
@@ -60,6 +69,7 @@ export class CachedBlob {
   readonly #onHit: () => void;
   readonly #right: Float64Array;
   readonly #asked: Float64Array;
+  readonly #memory: SharedMemory;
   /** By the piece that they will read next. */
   readonly #readings = new Map<number, Reading>();
 
@@ -73,6 +83,7 @@ export class CachedBlob {
     this.#lists = pieces.lists;
     this.#right = pieces.right;
     this.#asked = pieces.asked;
+    this.#memory = pieces.memory;
     this.#dir = dir;
     this.#ask = ask;
     this.#isAlways = isAlways;
@@ -95,11 +106,26 @@ export class CachedBlob {
     return Math.max(0, end - position);
   }
 
+  /**
+   * Brings the piece at a position, and begins to bring what follows up to `end`, exclusive: somebody will read it.
+   * @throws {AirferryError} as {@link CachedBlob.fill}
+   */
+  async prepare(position: number, end: number): Promise<void> {
+    const index = Math.floor(position / PIECE_BYTES);
+    const last = pieceCount(Math.min(end, this.size));
+    if (!this.#readings.has(index)) this.#follow(index, { window: 0, begun: index, end: last, first: FIRST_AHEAD });
+    await this.fill(new Uint8Array(1), 1, position);
+  }
+
   async #read(index: number, target: Uint8Array, offset: number): Promise<void> {
     const size = Math.min(PIECE_BYTES, this.size - index * PIECE_BYTES);
-    const reading = this.#readings.get(index) ?? { window: 0, begun: index };
+    const reading = this.#readings.get(index) ?? { window: 0, begun: index, end: this.#right.length, first: 1 };
     if (offset + target.length === size) this.#goesOn(index, reading);
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      if (this.#lists.some((it) => readFromMemory(this.#memory, pieceDigest(it, index), target, offset))) {
+        if (attempt === 0) this.#onHit();
+        return;
+      }
       const file = await this.#openChunk(index);
       if (file === undefined) {
         this.#readsMissing(index, reading);
@@ -109,7 +135,7 @@ export class CachedBlob {
           digest: this.#digest,
           first: index,
           count: 1,
-          ahead: reading.begun - index - 1,
+          ahead: Math.max(0, reading.begun - index - 1),
         });
         continue;
       }
@@ -175,27 +201,33 @@ export class CachedBlob {
   /** Somebody is at the end of a piece, and will read the next. */
   #goesOn(index: number, reading: Reading): void {
     this.#readings.delete(index);
-    this.#readings.set(index + 1, reading);
-    if (this.#readings.size > MAX_READERS) {
-      const [oldest] = this.#readings.keys();
-      if (oldest !== undefined) this.#readings.delete(oldest);
-    }
-    // Half of it is read: the next half can be on its way.
-    const left = reading.begun - index - 1;
-    if (reading.window === 0 || left > reading.window / 2 || reading.begun >= this.#right.length) return;
+    if (index + 1 >= reading.end) return;
+    this.#follow(index + 1, reading);
+    if (reading.window === 0) return;
     const first = Math.max(reading.begun, index + 1);
-    reading.window = Math.min(MAX_AHEAD, reading.window * 2);
-    reading.begun = Math.min(this.#right.length, index + 1 + reading.window);
-    if (reading.begun <= first) return;
-    this.#note(first, reading.begun);
+    const window = Math.min(MAX_AHEAD, reading.window * 2);
+    const wanted = Math.min(reading.end, index + 1 + window) - first;
+    // The next request is made when it is worth one.
+    if (wanted <= 0 || wanted < Math.min(STEP, reading.window, reading.end - first)) return;
+    const end = first + (wanted > STEP && first + wanted < reading.end ? wanted - (wanted % STEP) : wanted);
+    reading.window = window;
+    reading.begun = end;
+    this.#note(first, end);
     // Whoever reads them hears of a fault.
-    this.#ask({ kind: "pieces", digest: this.#digest, first, count: 0, ahead: reading.begun - first }).catch(() => {});
+    this.#ask({ kind: "pieces", digest: this.#digest, first, count: 0, ahead: end - first }).catch(() => {});
+  }
+
+  #follow(next: number, reading: Reading): void {
+    this.#readings.set(next, reading);
+    if (this.#readings.size <= MAX_READERS) return;
+    const [oldest] = this.#readings.keys();
+    if (oldest !== undefined) this.#readings.delete(oldest);
   }
 
   /** A piece is not here: from now on the next ones are fetched ahead. */
   #readsMissing(index: number, reading: Reading): void {
-    reading.window = Math.min(MAX_AHEAD, Math.max(1, reading.window * 2));
-    reading.begun = Math.min(this.#right.length, Math.max(reading.begun, index + reading.window));
+    reading.window = Math.min(MAX_AHEAD, Math.max(reading.first, reading.window * 2));
+    reading.begun = Math.max(reading.begun, Math.min(reading.end, index + reading.window), index + 1);
   }
 
   #note(first: number, end: number): void {

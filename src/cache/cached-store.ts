@@ -27,6 +27,8 @@ const POLL_MS = 500;
 const REDIRECT_S = 3600;
 const SAME_URL_MS = 1_200_000;
 const MAX_URLS = 4096;
+/** Between two reports that the cache cannot be written. */
+const QUIET_MS = 600_000;
 
 /** How a store in a bucket is read. */
 interface CacheOptions {
@@ -55,6 +57,8 @@ export class CachedStore extends Store {
   readonly #closed = new AbortController();
   #report: (message: string) => void;
   #reported = "";
+  /** Until when nothing more is said of a cache that cannot be written. */
+  #quietMs = 0;
 
   constructor(dir: string, objects: BucketObjects, limitBytes: number, { admit, report = () => {} }: CacheOptions) {
     super(dir, objects.name);
@@ -75,7 +79,7 @@ export class CachedStore extends Store {
         }
       },
     };
-    this.#fetcher = new BlobFetcher(objects, this.#chunks, lists, this.#health);
+    this.#fetcher = new BlobFetcher(objects, this.#chunks, lists, this.#health, (error) => this.#tellUnkept(error));
   }
 
   /**
@@ -164,6 +168,15 @@ export class CachedStore extends Store {
     const kind = isBucketFault(error) ? "bucket" : message;
     if (kind !== this.#reported) this.#report(message);
     this.#reported = kind;
+  }
+
+  /** A full disk is a fault for each piece; one report in a while says enough. */
+  #tellUnkept(error: unknown): void {
+    const now = performance.now();
+    if (now < this.#quietMs) return;
+    this.#quietMs = now + QUIET_MS;
+    const fault = error instanceof Error ? error.message : String(error);
+    this.#report(`${fault}; large content is served without being kept in the cache`);
   }
 
   async #largeSize(digest: Digest): Promise<number | undefined> {

@@ -11,6 +11,8 @@
  * ```
  */
 import type { Digest } from "../io/digest.ts";
+import type { RangeSink } from "../s3/range-connections.ts";
+import type { SharedMemory } from "./piece-memory.ts";
 
 /** A small object, as it was read. */
 export interface ObjectBytes {
@@ -44,6 +46,12 @@ export interface BucketObjects {
     options: { start?: number; end?: number | undefined; maxBytes: number },
     take: (bytes: Buffer) => Promise<void> | undefined,
   ): Promise<number | undefined>;
+  /**
+   * Reads bytes from `start` up to `end` (exclusive) into memory that the receiver gives, without a copy where that
+   * goes. Returns the size of the whole object, of which the end may come before `end`; undefined when there is none.
+   * Bytes are right up to where it throws.
+   */
+  receive(key: string, range: { start: number; end: number }, into: RangeSink): Promise<number | undefined>;
   /** A URL that gives the object to whoever has it, for so many seconds. */
   presign(key: string, seconds: number): Promise<string>;
   /** Ends all connections. */
@@ -76,6 +84,8 @@ export interface BlobPieceFacts {
   right: Float64Array;
   /** When pieces were last asked for; 0: never. */
   asked: Float64Array;
+  /** Where pieces are before they are files. */
+  memory: SharedMemory;
 }
 
 /** The answer to an order: facts for `open`, the URL for `presign`. */

@@ -11,6 +11,7 @@ import { readNamed } from "../io/named-file.ts";
 import { nodeHttp, nodeHttps } from "../io/node-http.ts";
 import { printable } from "../io/printable.ts";
 import { type Bucket, openBucket } from "./bucket.ts";
+import { RangeConnections, type RangeSink } from "./range-connections.ts";
 import type { S3Target } from "./s3-target.ts";
 
 /** Until the head of an answer has arrived. */
@@ -48,20 +49,23 @@ class DirectObjects implements BucketObjects {
   readonly name: string;
   readonly #bucket: Bucket;
   readonly #plain: Agent;
-  readonly #ca: string | undefined;
+  readonly #ca: readonly string[] | undefined;
+  readonly #ranges: RangeConnections;
   #secure: Agent | undefined;
   readonly #signed = new Map<string, { url: Promise<URL>; untilMs: number }>();
 
   constructor(bucket: Bucket, ca: string | undefined) {
     this.name = bucket.target.name;
     this.#bucket = bucket;
-    this.#ca = ca;
+    this.#ca = ca === undefined ? undefined : [...rootCertificates, ca];
+    this.#ranges = new RangeConnections({ headMs: HEAD_MS, idleMs: IDLE_MS, pace: PACE }, this.#ca);
     this.#plain = new nodeHttp.Agent({ keepAlive: true, maxSockets: MAX_SOCKETS, scheduling: "lifo" });
   }
 
   close(): void {
     this.#plain.destroy();
     this.#secure?.destroy();
+    this.#ranges.close();
     this.#bucket.close();
   }
 
@@ -108,6 +112,26 @@ class DirectObjects implements BucketObjects {
     const most = end === undefined ? maxBytes : Math.min(maxBytes, end - start);
     const sent = await this.#pipe(key, answer, most, undefined, take);
     return isRange ? Number(total) : sent;
+  }
+
+  async receive(key: string, { start, end }: { start: number; end: number }, into: RangeSink) {
+    try {
+      const size = await this.#ranges.receive(await this.#urlOf(key), start, end, into);
+      if (size !== undefined) return size;
+    } catch (error) {
+      if (error instanceof AirferryError) throw error;
+      throw this.#fault(key, (error as NodeJS.ErrnoException).code ?? (error as Error).message, error);
+    }
+    // Whatever it answered: what that means is known here.
+    return this.stream(key, { start, end, maxBytes: end - start }, (bytes) => {
+      for (let at = 0; at < bytes.length; ) {
+        const memory = into.memory();
+        const count = bytes.copy(memory, 0, at, at + memory.length);
+        into.took(count);
+        at += count;
+      }
+      return undefined;
+    });
   }
 
   async presign(key: string, seconds: number): Promise<string> {
@@ -216,8 +240,13 @@ class DirectObjects implements BucketObjects {
   }
 
   #secureAgent(): Agent {
-    const ca = this.#ca === undefined ? {} : { ca: [...rootCertificates, this.#ca] };
-    const options = { keepAlive: true, maxSockets: MAX_SOCKETS, scheduling: "lifo" as const, ...ca };
+    const ca = this.#ca;
+    const options = {
+      keepAlive: true,
+      maxSockets: MAX_SOCKETS,
+      scheduling: "lifo" as const,
+      ...(ca && { ca: [...ca] }),
+    };
     this.#secure ??= new (nodeHttps().Agent)(options);
     return this.#secure;
   }

@@ -39,6 +39,7 @@ t.test("an altered inventory is left alone for a while", async (t) => {
       await take(Buffer.from(found));
       return found.length;
     },
+    receive: async () => undefined,
     presign: async () => "",
     close: () => {},
   };

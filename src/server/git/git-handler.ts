@@ -165,7 +165,7 @@ async function sendPack(
   const file = await resources.files.open(store.blobPath(entry.digest));
   try {
     const isFramed = pack === "side-band";
-    if (entry.size > 0) await file.prepare(0);
+    if (entry.size > 0) await file.prepare(0, entry.size);
     const framing = isFramed ? Math.ceil(entry.size / SIDE_BAND_BYTES) * 5 + FLUSH.length : 0;
     res.writeHead(200, {
       "Content-Type": type,

@@ -125,7 +125,7 @@ async function sendWhole(request: ServerRequest, content: BlobContent, etag: str
     if (content.bytes !== undefined) request.resources.waiting.hold(request.res, bytes.length);
     return;
   }
-  await transfer(request, content, 0, async (out) => {
+  await transfer(request, content, { start: 0, end: content.size }, async (out) => {
     request.res.writeHead(200, head);
     await out.send(0, content.size);
   });
@@ -141,7 +141,7 @@ async function sendRange(request: ServerRequest, content: BlobContent, etag: str
     if (content.bytes !== undefined) request.resources.waiting.hold(request.res, bytes.length);
     return;
   }
-  await transfer(request, content, range.start, async (out) => {
+  await transfer(request, content, range, async (out) => {
     request.res.writeHead(206, head);
     await out.send(range.start, range.end);
   });
@@ -160,7 +160,7 @@ async function sendRanges(request: ServerRequest, content: BlobContent, etag: st
   const tail = Buffer.from(`\r\n--${boundary}--\r\n`);
   const length = parts.reduce((sum, part) => sum + part.head.length + part.end - part.start, tail.length);
   const head = headOf(request, content, etag, length, `multipart/byteranges; boundary=${boundary}`);
-  await transfer(request, content, ranges[0]?.start ?? 0, async (out) => {
+  await transfer(request, content, ranges[0] ?? { start: 0, end: 0 }, async (out) => {
     request.res.writeHead(206, head);
     for (const part of parts) {
       await out.write(part.head);
@@ -238,18 +238,18 @@ async function checkPresent({ file, size, extents }: BlobContent, { files }: Res
 
 /**
  * Opens the content, lets `send` write the response from it, ends the response and releases everything.
- * @param start what is sent first
+ * @param first what is sent first
  */
 async function transfer(
   request: ServerRequest,
   content: BlobContent,
-  start: number,
+  first: ByteRange,
   send: (out: ResponseWriter) => Promise<void>,
 ) {
   const reader = await openReader(content, request.resources);
   const out = new ResponseWriter(request, reader);
   try {
-    if (start < content.size) await reader.prepare?.(start);
+    if (first.start < content.size) await reader.prepare?.(first.start, first.end);
     await send(out);
     request.res.end();
   } catch (error) {

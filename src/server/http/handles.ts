@@ -27,8 +27,11 @@ export interface SharedFile {
    * fewer than requested only at the end of the file. @throws {AirferryError} for damage; the system's error
    */
   fill(target: Uint8Array, length: number, position: number): Promise<number>;
-  /** Throws before an answer begins what {@link SharedFile.fill} would throw at a position. */
-  prepare(position: number): Promise<void>;
+  /**
+   * Throws before an answer begins what {@link SharedFile.fill} would throw at a position.
+   * @param end up to where, exclusive, it will be read
+   */
+  prepare(position: number, end: number): Promise<void>;
   /** The same as `fill`, for those who check the bytes. */
   fillUnchecked(target: Uint8Array, length: number, position: number): Promise<number>;
   /** The same on this thread, into `target` from `offset`. @throws the system's error */
@@ -152,6 +155,8 @@ export interface PartedFile {
   readonly size: number;
   /** As {@link SharedFile.fill}. */
   fill(target: Uint8Array, length: number, position: number): Promise<number>;
+  /** As {@link SharedFile.prepare}. */
+  prepare(position: number, end: number): Promise<void>;
 }
 
 /** Brings files to their paths when they are asked for. */
@@ -191,8 +196,8 @@ class Brought implements SharedFile {
     return this.#file.fill(target, length, position);
   }
 
-  async prepare(position: number): Promise<void> {
-    await this.#file.fill(new Uint8Array(1), 1, position);
+  prepare(position: number, end: number): Promise<void> {
+    return this.#file.prepare(position, end);
   }
 
   fillUnchecked(target: Uint8Array, length: number, position: number): Promise<number> {

@@ -11,8 +11,11 @@ export interface Reader {
    */
   read(buffer: Uint8Array, position: number, length: number): Promise<Uint8Array>;
   release(): void;
-  /** Finds out, before an answer begins, that there is nothing to answer with at a position. */
-  prepare?(position: number): Promise<void>;
+  /**
+   * Finds out, before an answer begins, that there is nothing to answer with at a position.
+   * @param end up to where, exclusive, it will be read
+   */
+  prepare?(position: number, end: number): Promise<void>;
 }
 
 /** Reads a file, or parts of it one after the other. Releases the file. */
@@ -32,10 +35,13 @@ export function readFile(file: SharedFile, size: number, extents: readonly Exten
       }
       throw tooShort(size, begin);
     },
-    async prepare(position) {
+    async prepare(position, end) {
       let begin = 0;
       for (const extent of extents) {
-        if (position < begin + extent.size) return file.prepare(extent.offset + position - begin);
+        if (position < begin + extent.size) {
+          const within = Math.min(extent.size, end - begin);
+          return file.prepare(extent.offset + position - begin, extent.offset + within);
+        }
         begin += extent.size;
       }
     },
