@@ -10,6 +10,7 @@ import { layOutBundle, type Plan, sourceName } from "./pack/lay-out.ts";
 import { type Resolved, resolveManifest } from "./pack/resolve.ts";
 import type { Workspace } from "./pack/workspace.ts";
 import { userUrlsOf } from "./sources/recorded-urls.ts";
+import type { PlanItem } from "./sources/types.ts";
 import { readWanted, wantedUrls } from "./wanted/wanted-file.ts";
 
 export interface PlanOptions {
@@ -20,8 +21,7 @@ export interface PlanOptions {
 
 interface PlanResult extends Resolved {
   plan: Plan;
-  /** Sorted by path. */
-  rows: PlanRow[];
+  rows: PlanRows;
   /** Conditional dependencies that nothing in the bundle satisfies. */
   leftOut: LeftOutRow[];
 }
@@ -106,20 +106,30 @@ export interface PlanRow {
   algorithm?: string;
 }
 
-/** The rows of a plan, sorted by path. */
-function rowsOf(plan: Plan): PlanRow[] {
-  return [...plan.items, ...plan.twins.map((it) => it.item), ...plan.unsized]
-    .map((item) => {
-      const digest = item.source.from === "kept" ? item.source.digest : (sha256In(item.integrity) ?? null);
-      return {
-        path: item.path,
-        size: item.size ?? null,
-        digest,
-        kind: item.kind,
-        source: sourceName(item),
-        established: item.established,
-        ...publishedAlgorithm(item.established, item.integrity),
-      };
-    })
-    .sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
+/** Sorted by path. Each is made when it is read, any number of times: there may be 500,000. */
+interface PlanRows extends Iterable<PlanRow> {
+  readonly length: number;
+}
+
+function rowsOf(plan: Plan): PlanRows {
+  const items: PlanItem[] = [...plan.items, ...plan.twins.map((it) => it.item), ...plan.unsized];
+  items.sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
+  return {
+    length: items.length,
+    *[Symbol.iterator]() {
+      for (const it of items) yield rowOf(it);
+    },
+  };
+}
+
+function rowOf(item: PlanItem): PlanRow {
+  return {
+    path: item.path,
+    size: item.size ?? null,
+    digest: item.source.from === "kept" ? item.source.digest : (sha256In(item.integrity) ?? null),
+    kind: item.kind,
+    source: sourceName(item),
+    established: item.established,
+    ...publishedAlgorithm(item.established, item.integrity),
+  };
 }

@@ -23,8 +23,9 @@ const STEP_PATHS = 1000;
 export function checkEntryPaths(paths: Iterable<string>): CheckedPaths {
   const problems: Problem[] = [];
   const caseTwins: [string, string][] = [];
-  const seen = new Set<string>();
+  // As a rule one path is of one lower-case form: all others are in a set of their own.
   const folded = new Map<string, string>();
+  const others = new Set<string>();
   const directories = new Set<string>();
   const refuse = (path: string, fault: string) => problems.push(unsafe(path, fault));
   for (const path of paths) {
@@ -33,15 +34,18 @@ export function checkEntryPaths(paths: Iterable<string>): CheckedPaths {
       refuse(path, fault);
       continue;
     }
-    if (seen.has(path)) refuse(path, "it occurs twice");
-    seen.add(path);
     const lower = path.toLowerCase();
     const twin = folded.get(lower);
-    if (twin !== undefined && twin !== path) caseTwins.push([twin, path]);
-    else folded.set(lower, path);
+    if (twin === undefined) folded.set(lower, path);
+    else if (twin === path || others.has(path)) refuse(path, "it occurs twice");
+    else {
+      caseTwins.push([twin, path]);
+      others.add(path);
+    }
     addDirectories(path, directories);
   }
-  for (const path of seen) if (directories.has(path)) refuse(path, "another entry uses it as a directory");
+  for (const paths of [folded.values(), others])
+    for (const path of paths) if (directories.has(path)) refuse(path, "another entry uses it as a directory");
   return { problems, caseTwins };
 }
 

@@ -131,11 +131,20 @@ export function writeHeader({ path, size, mode }: TarItem, to: Buffer): number {
  */
 export function layOut(items: Iterable<TarItem>): { places: TarPlace[]; streamSize: number } {
   const places: TarPlace[] = [];
+  const streamSize = placeEach(items, (_, headerOffset, offset) => places.push({ headerOffset, offset }));
+  return { places, streamSize };
+}
+
+/** The same for many items: calls back with the place of each, and returns the length of the stream. */
+export function placeEach<I extends TarItem>(
+  items: Iterable<I>,
+  place: (item: I, headerOffset: number, offset: number) => void,
+): number {
   let position = 0;
-  for (const { path, size } of items) {
-    const offset = position + headerSize(path);
-    places.push({ headerOffset: position, offset });
-    position = offset + paddedSize(size);
+  for (const item of items) {
+    const offset = position + headerSize(item.path);
+    place(item, position, offset);
+    position = offset + paddedSize(item.size);
   }
-  return { places, streamSize: position + END_BYTES };
+  return position + END_BYTES;
 }

@@ -18,6 +18,9 @@ export interface GlobalOptions {
   progress?: ProgressMode;
 }
 
+/** Characters of lines that are written at once. */
+const LINES_CHARS = 64 * 1024;
+
 export class Output {
   readonly json: boolean;
   /** The manifest of the command, as typed: commands in notes and hints name it. */
@@ -40,6 +43,21 @@ export class Output {
   /** A readable result, one line per argument; with --json only the document of `result` is printed. */
   print(...lines: readonly string[]): void {
     if (!this.json) for (const line of lines) process.stdout.write(`${printable(line)}\n`);
+  }
+
+  /** Many lines, as with {@link print}: some at a time, since each write is kept until all that wait are done. */
+  async lines(lines: Iterable<string>): Promise<void> {
+    if (this.json) return;
+    let waiting = "";
+    const write = async () => {
+      if (!process.stdout.write(waiting)) await once(process.stdout, "drain");
+      waiting = "";
+    };
+    for (const line of lines) {
+      waiting += `${printable(line)}\n`;
+      if (waiting.length >= LINES_CHARS) await write();
+    }
+    if (waiting !== "") await write();
   }
 
   /** A whole text with its own line breaks (a rendered file). */

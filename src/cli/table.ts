@@ -7,17 +7,34 @@ export function formatTable(
   rows: readonly (readonly string[])[],
   right: readonly number[] = [],
 ): string[] {
-  const all = [header, ...rows].map((row) => row.map((cell) => printable(cell)));
-  const widths = header.map((_, column) => all.reduce((most, row) => Math.max(most, columnsOf(row[column] ?? "")), 0));
-  return all.map((row) =>
+  return [...tableLines(header, rows, right)];
+}
+
+/** The same line by line, for long tables. The rows are read twice. */
+export function* tableLines(
+  header: readonly string[],
+  rows: Iterable<readonly string[]>,
+  right: readonly number[] = [],
+): Generator<string> {
+  const widths = header.map(columnsOf);
+  for (const row of rows)
+    for (const [column, cell] of row.entries())
+      widths[column] = Math.max(widths[column] ?? 0, columnsOf(printable(cell)));
+  const lineOf = (row: readonly string[]) =>
     row
+      .map(printableCell)
       .map((cell, column) => {
         const blanks = " ".repeat((widths[column] as number) - columnsOf(cell));
         return right.includes(column) ? blanks + cell : column === row.length - 1 ? cell : cell + blanks;
       })
       .join("  ")
-      .trimEnd(),
-  );
+      .trimEnd();
+  yield lineOf(header);
+  for (const row of rows) yield lineOf(row);
+}
+
+function printableCell(cell: string): string {
+  return printable(cell);
 }
 
 /** `1:02:03` or `2:03`. */

@@ -30,7 +30,7 @@ const ONE_SHA256 = /^sha256-[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/;
 
 /** Reads an SRI string; undefined when it has no digest of a supported algorithm. */
 export function parseIntegrity(sri: string): Integrity | undefined {
-  if (ONE_SHA256.test(sri)) return `sha256:${Buffer.from(sri.slice(7), "base64").toString("hex")}`;
+  if (ONE_SHA256.test(sri)) return parseHex(Buffer.from(sri.slice(7), "base64").toString("hex"));
   return joinDigests(sri.split(/\s+/).flatMap((it) => parseToken(it) ?? []));
 }
 

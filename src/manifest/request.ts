@@ -13,7 +13,7 @@ const ACCESS =
 const SCRYPT = { N: 16_384, r: 8, p: 1 };
 
 /** Several steps of a run ask for the same entry. */
-const known = new WeakMap<object, string>();
+let known = new WeakMap<object, string>();
 
 /**
  * SHA-256 (hex) of an entry's canonical JSON, with a slow hash instead of each URL's query and without secrets.
@@ -23,6 +23,11 @@ export function requestDigest(entry: object): string {
   const digest = known.get(entry) ?? digestOfText(entry);
   known.set(entry, digest);
   return digest;
+}
+
+/** Called once the entries of a manifest are locked: of 100,000 digests the lock has its own text. */
+export function forgetRequests(): void {
+  known = new WeakMap();
 }
 
 function digestOfText(entry: object): string {

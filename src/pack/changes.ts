@@ -17,6 +17,8 @@ export interface LockChange {
 /** What changed, artifact by artifact, in the order of the new lock; removed ones last. */
 export function changesBetween(before: readonly LockedEntry[], after: readonly LockedEntry[]): LockChange[] {
   const changes: LockChange[] = [];
+  // As a rule nothing changed, and entries are reused as they are.
+  if (before.length === after.length && after.every((it, index) => it === before[index])) return changes;
   const old = new Map(before.map((entry) => [`${entry.kind} ${entry.name}`, entry]));
   const say = (it: Part) => `${it.integrity ?? "unpinned"}${it.size === undefined ? "" : ` (${it.size} bytes)`}`;
   for (const entry of after) {

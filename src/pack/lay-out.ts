@@ -6,10 +6,11 @@
 import { parseBuilder } from "../builder/builder.ts";
 import { checkEntryPaths } from "../bundle/entry-paths.ts";
 import type { Provenance, WrittenCatalog } from "../bundle/inventory-types.ts";
-import { layOut } from "../bundle/tar-layout.ts";
+import { placeEach } from "../bundle/tar-layout.ts";
 import { volumeName, volumeSizes } from "../bundle/volume-layout.ts";
 import { AirferryError } from "../errors.ts";
 import { type Digest, isDigest } from "../io/digest.ts";
+import { releaseMemory } from "../io/flat-memory.ts";
 import { plural } from "../io/format.ts";
 import { formatIntegrity, type Integrity, sha256In } from "../io/integrity.ts";
 import { redactUrl } from "../io/redact.ts";
@@ -61,6 +62,8 @@ export interface Plan {
   caseTwins: [string, string][];
 }
 
+/** From here on, a collection of all garbage pays: a layout leaves as much as it keeps. */
+const MANY_ITEMS = 20_000;
 /** Larger than any kickstart file; also the limit of `airferry render`. */
 const MAX_KICKSTART_BYTES = 4 * 1024 * 1024;
 
@@ -118,12 +121,12 @@ export async function layOutBundle(
   // In the place of what they are parts of: before what is made of the others.
   const left = planned === undefined ? rest : placedBefore(planned.rest, parts, isMade);
   const { carried, carriers } = carriedOnce(left);
-  const { places, streamSize } = layOut(carried);
-  const laid = carried.map((item, index): LaidItem => {
-    const { headerOffset, offset } = places[index] as (typeof places)[number];
-    // The same object: there may be 200,000.
-    return Object.assign(item, { headerOffset, offset, digest: undefined }, lockedDigest(item));
+  if (carried.length > MANY_ITEMS) releaseMemory();
+  // The same objects: there may be 500,000.
+  const streamSize = placeEach(carried, (item, headerOffset, offset) => {
+    Object.assign(item, { headerOffset, offset, digest: undefined }, lockedDigest(item));
   });
+  const laid = carried as (SizedItem & LaidItem)[];
   return {
     stream: lock.stream,
     items: laid,
@@ -183,13 +186,12 @@ function carriedOnce<I extends PlanItem & { size: number }>(
   const places = new Map<string, number>();
   for (const item of items) {
     const { locked } = lockedDigest(item);
-    const key = locked === undefined ? undefined : `${locked} ${item.size}`;
-    const carrier = key === undefined ? undefined : places.get(key);
-    if (carrier !== undefined) {
+    const carrier = locked === undefined ? undefined : places.get(locked);
+    if (carrier !== undefined && carried[carrier]?.size === item.size) {
       carriers.set(item, carrier);
       continue;
     }
-    if (key !== undefined) places.set(key, carried.length);
+    if (locked !== undefined) places.set(locked, carried.length);
     carried.push(item);
   }
   return { carried, carriers };

@@ -7,6 +7,7 @@ import { isDeepStrictEqual } from "node:util";
 import { AirferryError, type Problem } from "../errors.ts";
 import { closestWord, didYouMean } from "../io/closest-word.ts";
 import type { Finding } from "../io/findings.ts";
+import { releaseMemory } from "../io/flat-memory.ts";
 import { plural } from "../io/format.ts";
 import { sha256In } from "../io/integrity.ts";
 import { mapLimited } from "../io/limit.ts";
@@ -14,6 +15,7 @@ import { openBytes } from "../io/open-bytes.ts";
 import { shellWord } from "../io/shell.ts";
 import { imageName } from "../manifest/entry-names.ts";
 import { LockFolder } from "../manifest/lock-folder.ts";
+import { forgetRequests } from "../manifest/request.ts";
 import type { Manifest } from "../manifest/schema.ts";
 import { HashedBytes } from "../sources/hashed-bytes.ts";
 import { sourcesOf } from "../sources/kinds.ts";
@@ -38,6 +40,8 @@ import type { Workspace } from "./workspace.ts";
 
 /** Names in a message. */
 const MOST_NAMES = 20;
+/** From here on, a collection of all garbage pays: resolving leaves as much as it keeps. */
+const MANY_ENTRIES = 20_000;
 /** Local files that are looked at together. */
 const LOOK_TOGETHER = 16;
 
@@ -104,6 +108,7 @@ export async function resolveManifest(workspace: Workspace, options: ResolveOpti
   }
   hashed.end();
   checkPaths(entries);
+  forgetRequests();
   const after: Lock = { lockVersion: 1, stream: manifest.stream, time: before?.time ?? time, entries };
   if (before?.last !== undefined && before.stream === after.stream) after.last = before.last;
   const changes = changesBetween(before?.entries ?? [], entries);
@@ -112,6 +117,7 @@ export async function resolveManifest(workspace: Workspace, options: ResolveOpti
     await writeLock(paths.lock, after);
     await kept.retain(lockedDigests(entries));
   }
+  if (entries.length > MANY_ENTRIES) releaseMemory();
   return { lock: after, changes, file: paths.lock, findings: await findingsOf(workspace, after) };
 }
 

@@ -319,8 +319,9 @@ export function itemsOf(
   { baseDir, unpacked, manifest }: LocalPlaces & Pick<PlanContext, "manifest">,
 ): PlanItem[] {
   return entries.flatMap((entry) => {
-    const where = { baseDir, unpacked, byUser: userUrlsOf(entry, manifest) };
-    return entry.artifacts.map((it) => ({ ...itemOf(kind, it, where), look: lookAtContent }));
+    const isRemote = entry.artifacts.some((it) => it.urls !== undefined);
+    const where = { baseDir, unpacked, byUser: isRemote ? userUrlsOf(entry, manifest) : [] };
+    return entry.artifacts.map((it) => Object.assign(itemOf(kind, it, where), { look: lookAtContent }));
   });
 }
 

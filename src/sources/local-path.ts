@@ -22,5 +22,6 @@ export function localPath(given: string, { baseDir, unpacked }: LocalPlaces): st
   if (unpacked !== undefined && given.startsWith(`${unpacked.given}/`)) {
     return join(unpacked.dir, given.slice(unpacked.given.length + 1));
   }
-  return isAbsolute(given) ? given : resolve(baseDir, given);
+  // One text: what path makes is a sum of five, each of which V8 keeps, and there may be 100,000.
+  return isAbsolute(given) ? given : Buffer.from(resolve(baseDir, given)).toString();
 }

@@ -16,11 +16,16 @@ import { lockedFile } from "./file-detail.ts";
 import { lockedImage } from "./image/image-detail.ts";
 import { lockedIso } from "./iso-detail.ts";
 import { lockedArtifactInFile } from "./locked-artifact.ts";
+import { readLockInPieces } from "./read-lock.ts";
 import { lockedRpm } from "./rpm/rpm-detail.ts";
 import { lockedWeb } from "./web-detail.ts";
 
 const MAX_LOCK_BYTES = 512 * 1024 * 1024;
 const LOCK_VERSION = 1;
+/** A shorter lock is read as a whole. */
+const FEW_BYTES = 256 * 1024;
+
+const entriesSchema = z.array(z.discriminatedUnion("kind", [lockedIso, lockedRpm, lockedFile, lockedImage, lockedWeb]));
 
 const lockSchema = z.strictObject({
   lockVersion: z.literal(LOCK_VERSION),
@@ -35,7 +40,7 @@ const lockSchema = z.strictObject({
     .strictObject({ serial: z.int().min(1), sha256: hexDigestSchema })
     .transform(({ serial, sha256 }) => ({ serial, digest: sha256 }))
     .exactOptional(),
-  entries: z.array(z.discriminatedUnion("kind", [lockedIso, lockedRpm, lockedFile, lockedImage, lockedWeb])),
+  entries: entriesSchema,
 });
 
 export type Lock = z.output<typeof lockSchema>;
@@ -68,8 +73,20 @@ export async function readLock(file: string): Promise<Lock | undefined> {
     const fault = found.isFile() ? `larger than ${MAX_LOCK_BYTES} bytes` : "not a regular file";
     throw new AirferryError("ERR_LOCK_INVALID", `cannot read lock "${file}": ${fault}`, { path: file, hint: AGAIN });
   }
+  const read = found.size < FEW_BYTES ? undefined : await readInPieces(file).catch(() => undefined);
+  if (read !== undefined) return read;
   const text = await ifThere(file, readFile(file, "utf8"));
   return text === undefined ? undefined : parseLock(text, file);
+}
+
+/** Undefined for a lock that is wrong, or that something else wrote. */
+async function readInPieces(file: string): Promise<Lock | undefined> {
+  const entries: LockedEntry[] = [];
+  const rest = await readLockInPieces(file, (some) => {
+    // A parsed list has room for more; of 100,000 that shows.
+    for (const it of entriesSchema.parse(some)) entries.push(Object.assign(it, { artifacts: [...it.artifacts] }));
+  });
+  return rest && { ...lockSchema.parse(rest), entries };
 }
 
 /**

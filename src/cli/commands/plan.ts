@@ -11,7 +11,7 @@ import { formatImages, isImageBlob } from "../images-table.ts";
 import type { Output } from "../output.ts";
 import { interruptible } from "../signals.ts";
 import { amountText, digestsText } from "../summary.ts";
-import { formatTable } from "../table.ts";
+import { tableLines } from "../table.ts";
 import { noteChanges, type UpstreamFlags, upstreamWords, withUpstream, workspaceOptions } from "../upstream-options.ts";
 import { programsToBring, type VolumeFlags, volumeOptions, volumeWords, withVolumes } from "../volume-options.ts";
 import { webText } from "../web-text.ts";
@@ -81,14 +81,19 @@ export const planCommand: Register = (program, run) => {
             findings,
           } = await interruptible(() => plan(workspace, volumeSize, options));
           for (const line of leftOutNotes(leftOut)) output.note(line);
-          const known = rows.reduce((sum, row) => sum + (row.size ?? 0), 0);
+          let known = 0;
+          let listed = 0;
+          const isListed = (row: PlanRow) => flags.files === true || !isImageBlob(row.path);
+          for (const row of rows) {
+            known += row.size ?? 0;
+            if (isListed(row)) listed++;
+          }
           const free = await freeBytesAt(flags.out);
           const programs = await programsToBring(flags, output);
           const images = formatImages(planned.catalog);
           if (images.length > 0) output.print(...images, "");
-          const listed = rows.filter((row) => flags.files || !isImageBlob(row.path));
-          for (const line of formatRows(listed)) output.print(line);
-          if (listed.length > 0) output.print("");
+          await output.lines(formatRows(rows, isListed));
+          if (listed > 0) output.print("");
           output.print(
             `${plural(rows.length, "file")}, ${amountText(known, planned.unsized.length)}${webText(planned.catalog)}`,
           );
@@ -109,7 +114,7 @@ export const planCommand: Register = (program, run) => {
           const established = countEstablished(rows);
           const document = {
             stream: planned.stream,
-            entries: rows,
+            entries: output.json ? [...rows] : [],
             size: known,
             unknownSizes: planned.unsized.length,
             streamSize: planned.streamSize,
@@ -157,14 +162,17 @@ function packCommand(flags: UpstreamFlags & VolumeFlags & { out: string }): stri
   return `airferry pack MANIFEST${key}${out}${volumeWords(flags)}${upstreamWords(flags)}`;
 }
 
-function formatRows(rows: readonly PlanRow[]): string[] {
+function formatRows(rows: Iterable<PlanRow>, isListed: (row: PlanRow) => boolean): Iterable<string> {
   const known = ({ established, algorithm, digest }: PlanRow) => {
     if (digest === null && established === "first-sight") return "pinned at pack";
     return algorithm === undefined ? established : `${established} ${algorithm}`;
   };
-  return formatTable(
-    ["SIZE", "DIGEST", "PATH", "SOURCE"],
-    rows.map((row) => [row.size === null ? "unknown" : formatBytes(row.size), known(row), row.path, row.source]),
-    [0],
-  );
+  const cells = {
+    *[Symbol.iterator]() {
+      for (const row of rows)
+        if (isListed(row))
+          yield [row.size === null ? "unknown" : formatBytes(row.size), known(row), row.path, row.source];
+    },
+  };
+  return tableLines(["SIZE", "DIGEST", "PATH", "SOURCE"], cells, [0]);
 }
