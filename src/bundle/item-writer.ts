@@ -8,12 +8,12 @@ import { bug } from "../errors.ts";
 import { type Digest, type Digests, digestsOf, type HashAlgorithm, RunningDigest } from "../io/digest.ts";
 import type { HashPool, RangeHasher } from "../io/hash-pool.ts";
 import { inMemory } from "../io/open-bytes.ts";
-import { DISK_BLOCK_BYTES, type Piece, type SharedPieces } from "../io/shared-pieces.ts";
+import { DISK_BLOCK_BYTES, type SharedPieces } from "../io/shared-pieces.ts";
 import type { RandomAccess } from "../io/types.ts";
 import { SMALL_BYTES, type WorkFolder, type WorkItem } from "./work-folder.ts";
 
 /** How many bytes may be written again after a kill, at most, of one item … */
-const STEP_BYTES = 8 * 1024 * 1024;
+const STEP_BYTES = 8 * 1024 * 1024 - DISK_BLOCK_BYTES;
 /** … and what came in how much time, where that is less. */
 const STEP_MS = 3000;
 
@@ -28,6 +28,8 @@ interface WriterTools {
   pool: HashPool;
   /** More pieces than writers at a time. */
   pieces: SharedPieces;
+  /** Larger ones, for the one item that is hashed into its volume as it arrives: a read, a write and messages each. */
+  longPieces: SharedPieces;
 }
 
 interface WriterOptions {
@@ -39,8 +41,9 @@ interface WriterOptions {
 
 /** Where the next bytes are received: a piece of shared memory, or a small item's own memory. */
 interface LentMemory {
-  piece?: Piece;
   bytes: Uint8Array;
+  /** Of shared memory only: when nobody uses it any more. */
+  giveBack?: () => void;
 }
 
 export class ItemWriter {
@@ -176,9 +179,12 @@ export class ItemWriter {
     if (this.#lent === undefined) {
       if (this.#isSmall) this.#lent = { bytes: Buffer.allocUnsafe(Math.max(1, this.#item.size)) };
       else {
-        const piece = await this.#tools.pieces.take();
+        const { pieces, longPieces } = this.#tools;
+        const from = this.#work.isNext(this.#index) ? longPieces : pieces;
+        const piece = await from.take();
         // Its offset in memory equals its offset in a block of the volume.
-        this.#lent = { piece, bytes: piece.bytes.subarray((this.#item.offset + this.#position) % DISK_BLOCK_BYTES) };
+        const bytes = piece.bytes.subarray((this.#item.offset + this.#position) % DISK_BLOCK_BYTES);
+        this.#lent = { bytes, giveBack: () => from.giveBack(piece) };
       }
     }
     return this.#lent.bytes;
@@ -213,7 +219,8 @@ export class ItemWriter {
     if (length > this.#item.size - this.#position) bug(`"${this.#item.path}" gets more than ${this.#item.size} bytes`);
     this.#position += length;
     this.#onBytes(length);
-    if (lent.piece === undefined) {
+    const { giveBack } = lent;
+    if (giveBack === undefined) {
       if (length === this.#item.size && length === this.#position) {
         this.#whole = bytes;
         return;
@@ -242,8 +249,7 @@ export class ItemWriter {
       Promise.all([before, writing]).then(() => this.#written(position, mark)),
       ...jobs,
     );
-    const piece = lent.piece;
-    void Promise.allSettled([writing, ...jobs]).then(() => this.#tools.pieces.giveBack(piece));
+    void Promise.allSettled([writing, ...jobs]).then(giveBack);
   }
 
   #track(...jobs: Promise<unknown>[]): void {
@@ -346,7 +352,7 @@ export class ItemWriter {
 
   /** Returns lent memory that was not used. */
   #release(): void {
-    if (this.#lent?.piece) this.#tools.pieces.giveBack(this.#lent.piece);
+    this.#lent?.giveBack?.();
     this.#lent = undefined;
   }
 

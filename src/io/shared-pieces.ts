@@ -17,21 +17,22 @@ const wasm = Reflect.get(globalThis, "WebAssembly") as {
   Memory: new (of: { initial: number; maximum: number; shared: true }) => { buffer: SharedArrayBuffer };
 };
 
-/** One piece, {@link PIECE_BYTES} long. The holder returns it, once, when no thread uses it any more. */
+/** One piece. The holder returns it, once, when no thread uses it any more. */
 export interface Piece {
   readonly bytes: Uint8Array<SharedArrayBuffer>;
 }
 
-/** A fixed number of pieces. Unused pages cost nothing. */
+/** A fixed number of pieces of one length. Unused pages cost nothing. */
 export class SharedPieces {
   readonly #free: Piece[];
   readonly #waiting: ((piece: Piece) => void)[] = [];
 
-  constructor(count: number) {
-    const pages = (count * PIECE_BYTES) / PAGE_BYTES;
+  /** @param pieceBytes a multiple of a MiB */
+  constructor(count: number, pieceBytes = PIECE_BYTES) {
+    const pages = (count * pieceBytes) / PAGE_BYTES;
     const { buffer } = new wasm.Memory({ initial: pages, maximum: pages, shared: true });
     this.#free = Array.from({ length: count }, (_, index) => ({
-      bytes: new Uint8Array(buffer, (count - 1 - index) * PIECE_BYTES, PIECE_BYTES),
+      bytes: new Uint8Array(buffer, (count - 1 - index) * pieceBytes, pieceBytes),
     }));
   }
 

@@ -38,6 +38,10 @@ export interface Filled {
 /** MiB that may be in flight to the disk and the hashing threads. */
 const MIN_PIECES = 16;
 
+/** As much again for the next item, of which one piece is received while the other is written and hashed. */
+const LONG_PIECES = 2;
+const LONG_PIECE_BYTES = 8 * 1024 * 1024;
+
 /**
  * Fills the folder, `job.concurrency` items at a time. When it throws, all running work has ended.
  * @throws {AirferryError} ERR_UPSTREAM*, ERR_LOCK_INVALID, ERR_SPACE; complete items remain for a rerun
@@ -62,6 +66,7 @@ class Filler {
   readonly #tally: ByteTally;
   readonly #sources: ItemSources;
   readonly #pieces: SharedPieces;
+  readonly #longPieces = new SharedPieces(LONG_PIECES, LONG_PIECE_BYTES);
   readonly #digests = new Map<string, Digest>();
   readonly #faults: ItemFault[] = [];
   #doneBytes = 0;
@@ -348,7 +353,7 @@ class Filler {
     const writer = await ItemWriter.open(
       work,
       index,
-      { pool, pieces: this.#pieces },
+      { pool, pieces: this.#pieces, longPieces: this.#longPieces },
       {
         algorithms: algorithmsIn(item.integrity),
         // The check reads so little that it need not fill the page cache.
