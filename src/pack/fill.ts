@@ -35,10 +35,11 @@ export interface Filled {
   cached: Digest[];
 }
 
-/** MiB that may be in flight to the disk and the hashing threads. */
-const MIN_PIECES = 16;
+/** MiB that may be in flight to the disk and the hashing threads, of all items but the next: one each, and a few. */
+const MIN_PIECES = 8;
+const SPARE_PIECES = 2;
 
-/** As much again for the next item, of which one piece is received while the other is written and hashed. */
+/** Of the next item one piece is received while the other is written and hashed. */
 const LONG_PIECES = 2;
 const LONG_PIECE_BYTES = 8 * 1024 * 1024;
 
@@ -88,7 +89,7 @@ class Filler {
     this.#openItems = plan.volumes.map(() => 0);
     for (const item of plan.items)
       for (const volume of this.#volumesOf(item)) this.#openItems[volume] = (this.#openItems[volume] ?? 0) + 1;
-    this.#pieces = new SharedPieces(Math.max(MIN_PIECES, 2 * job.concurrency));
+    this.#pieces = new SharedPieces(Math.max(MIN_PIECES, job.concurrency) + SPARE_PIECES);
     this.#sources = new ItemSources(job);
   }
 
