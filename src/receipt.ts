@@ -73,7 +73,7 @@ async function receiptOf(store: Store, dir: string, options: ReceiptOptions): Pr
     );
   }
   const made = `${now.toISOString().slice(0, 19)}Z`;
-  const text = { made, releases, ...(options.digests && { digests: [...present.sorted()] }) };
+  const text = { made, releases, ...(options.digests && { digests: present }) };
   return {
     files: out === undefined || signs === undefined ? [] : await writeReceipt(out, text, signs),
     made,

@@ -206,6 +206,11 @@ export class EntryTable implements Iterable<TableEntry> {
     for (let index = 0; index < this.length; index++) yield this.at(index);
   }
 
+  /** For documents: a list of objects. */
+  toJSON(): TableEntry[] {
+    return [...this];
+  }
+
   *paths(): Generator<string, void> {
     for (let index = 0; index < this.length; index++) yield this.pathAt(index);
   }

@@ -16,13 +16,24 @@ import {
   type SignatureBundle,
 } from "../sign/sigstore-bundle.ts";
 import { outsideWindow, type ReceiptTrust } from "./receipt-keys.ts";
-import { formatReceipt, MAX_RECEIPT_BYTES, parseReceipt, type Receipt, receiptInvalid } from "./receipt-text.ts";
+import {
+  formatReceipt,
+  MAX_RECEIPT_BYTES,
+  parseReceipt,
+  type Receipt,
+  receiptInvalid,
+  type WrittenReceipt,
+} from "./receipt-text.ts";
 
 /** Behind the name of the receipt: its signature. */
 const SIGNATURE_SUFFIX = ".sigstore.json";
 
 /** Writes a receipt and its signature. Returns both files. @throws {AirferryError} ERR_SIGNER, ERR_IO */
-export async function writeReceipt(file: string, receipt: Omit<Receipt, "keyid">, signer: Signer): Promise<string[]> {
+export async function writeReceipt(
+  file: string,
+  receipt: Omit<WrittenReceipt, "keyid">,
+  signer: Signer,
+): Promise<string[]> {
   const { keyid } = signer;
   const bytes = Buffer.from(formatReceipt({ keyid, ...receipt }));
   const signature = formatSignatureBundle(bytes, await signer.sign(bytes), keyid);

@@ -4,6 +4,7 @@
  */
 import { AirferryError } from "../errors.ts";
 import { type Digest, hexOf, parseHex } from "../io/digest.ts";
+import { DigestSet } from "../io/digest-set.ts";
 import { isStreamName } from "../io/path-grammar.ts";
 import { compareUtf8 } from "../io/text.ts";
 
@@ -32,6 +33,7 @@ export interface Receipt {
 export const MAX_RECEIPT_BYTES = 64 * 1024 * 1024;
 export const MAX_RECEIPT_DIGESTS = 900_000;
 const MAX_RELEASES = 10_000;
+const BLOCK_LINES = 4096;
 
 const TITLE = "airferry receipt 1";
 const KEY = /^key ([0-9a-f]{64})$/;
@@ -39,13 +41,34 @@ const MADE = /^made (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)$/;
 const HOLDS = /^holds (\S{1,64}) e([1-9]\d{0,8}) s([1-9]\d{0,8}) ([0-9a-f]{64})$/;
 const DIGESTS = /^digests (0|[1-9]\d{0,6})$/;
 
+/** A receipt to be written: of digests, there may be a set that takes less memory than a list. */
+export interface WrittenReceipt extends Omit<Receipt, "digests"> {
+  digests?: readonly Digest[] | DigestSet;
+}
+
 /** The bytes of a receipt. Releases and digests are sorted here. */
-export function formatReceipt({ keyid, made, releases, digests }: Receipt): string {
+export function formatReceipt({ keyid, made, releases, digests }: WrittenReceipt): string {
   const holds = [...releases]
     .sort(byReleaseId)
     .map(({ stream, epoch, serial, digest }) => `holds ${stream} e${epoch} s${serial} ${hexOf(digest)}`);
-  const listed = digests === undefined ? [] : [`digests ${digests.length}`, ...digests.map(hexOf).sort()];
+  const listed =
+    digests === undefined
+      ? []
+      : digests instanceof DigestSet
+        ? [`digests ${digests.size}`, ...blocksOf(digests)]
+        : [`digests ${digests.length}`, ...digests.map(hexOf).sort()];
   return [TITLE, `key ${keyid}`, `made ${made}`, ...holds, ...listed, "end", ""].join("\n");
+}
+
+/** Lines, many in one text: half a million texts would take three times the memory. */
+function* blocksOf(digests: DigestSet): Generator<string, void> {
+  let lines: string[] = [];
+  for (const it of digests.sorted()) {
+    if (lines.push(hexOf(it)) < BLOCK_LINES) continue;
+    yield lines.join("\n");
+    lines = [];
+  }
+  if (lines.length > 0) yield lines.join("\n");
 }
 
 /**

@@ -1,9 +1,11 @@
 /** Which packages, images and files are another version of one another, and which way it went. */
 import t from "tap";
+import { EntryTable } from "../../src/bundle/entry-table.ts";
 import type { Inventory } from "../../src/bundle/inventory-types.ts";
 import { compare } from "../../src/compare/compare.ts";
 import { type Content, contentOfInventory } from "../../src/compare/content.ts";
 import type { Item } from "../../src/compare/parts.ts";
+import type { Digest } from "../../src/io/digest.ts";
 
 const NONE: Content = {
   stream: "s",
@@ -17,16 +19,13 @@ const NONE: Content = {
   files: [],
   web: [],
 };
-const digest = (letter: string) => `sha256:${letter.repeat(64)}`;
+const digest = (letter: string): Digest => `sha256:${letter.repeat(64)}`;
 
 /** Content of an inventory with one repository `r`, whose packages are all of other bytes. */
 function withPackages(...files: string[]): Content {
-  const entries = files.map((it, at) => ({
-    path: `rpms/r/Packages/${it}`,
-    size: at,
-    mode: "0644",
-    digest: digest("a"),
-  }));
+  const entries = EntryTable.from(
+    files.map((it, at) => ({ path: `rpms/r/Packages/${it}`, size: at, mode: "0644", digest: digest("a") })),
+  );
   const catalog = { rpms: [{ name: "r", path: "rpms/r/" }], images: [], isos: [], files: [] };
   return contentOfInventory({ ...NONE, entries, catalog } as unknown as Inventory, []);
 }
@@ -121,7 +120,7 @@ t.test("images are ordered by tags, files and ISOs by the versions in their path
     contentOfInventory(
       {
         ...NONE,
-        entries: paths.map((path) => ({ path, size: 1, digest: digest("d") })),
+        entries: EntryTable.from(paths.map((path) => ({ path, size: 1, mode: "0644", digest: digest("d") }))),
         catalog: { rpms: [], images: [image(tag)], isos: [], files: paths.map((path) => ({ path })) },
       } as unknown as Inventory,
       [],

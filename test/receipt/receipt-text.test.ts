@@ -1,6 +1,7 @@
 /** The text of a receipt: one form, and whatever differs from it by a character is refused. */
 import t from "tap";
 import { digestOf } from "../../src/io/digest.ts";
+import { DigestSet } from "../../src/io/digest-set.ts";
 import { formatReceipt, MAX_RECEIPT_DIGESTS, parseReceipt, type Receipt } from "../../src/receipt/receipt-text.ts";
 
 const [a, b, c] = ["a", "b", "c"].map((it) => digestOf(it)) as [
@@ -23,6 +24,7 @@ t.test("what is written is read back, sorted, in printable ASCII", async (t) => 
   const text = formatReceipt({ ...receipt, releases: receipt.releases.toReversed(), digests: [b, c, a] });
   t.match(text, /^[\n -~]+$/);
   t.strictSame(parseReceipt(text, "r"), receipt);
+  t.equal(formatReceipt({ ...receipt, digests: new DigestSet([b, c, a]) }), text, "of a set as well");
   const { digests: _, ...short } = receipt;
   t.strictSame(parseReceipt(formatReceipt(short), "r"), short);
   t.strictSame(parseReceipt(formatReceipt({ ...short, digests: [] }), "r").digests, []);

@@ -272,8 +272,10 @@ t.test(
     await chown(home, 12345, 12345);
     const script = `import { stage } from ${JSON.stringify(join(import.meta.dirname, "../../src/stage.ts"))};
     import { createTestStore } from ${JSON.stringify(join(import.meta.dirname, "../fixtures/store-reader.ts"))};
+    import { EntryTable } from ${JSON.stringify(join(import.meta.dirname, "../../src/bundle/entry-table.ts"))};
     const release = JSON.parse(process.argv[3]);
-    const store = { ...createTestStore(process.argv[2]), releases: async () => [{ ...release, entries: new Map(release.inventory.entries.map((it) => [it.path, it])) }] };
+    const entries = EntryTable.from(release.inventory.entries);
+    const store = { ...createTestStore(process.argv[2]), releases: async () => [{ ...release, inventory: { ...release.inventory, entries }, entries }] };
     await stage(process.argv[1], { store, url: ${JSON.stringify(URL_HTTP)}, env: JSON.parse(process.argv[4]), builderUid: Number(process.argv[5]) }).catch((error) => { console.log(error.code, error.message); process.exitCode = 1; });`;
     const [release] = await made.store.releases();
     const asOther = (env: object, builderUid: number) => {
