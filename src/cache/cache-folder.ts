@@ -51,7 +51,7 @@ export async function prepareCache(dir: string, of: string): Promise<string> {
   const refuse = (fault: string) =>
     new AirferryError("ERR_USAGE", `cannot use cache "${dir}": ${fault}`, {
       path: root,
-      hint: `give --cache a new or empty folder, or leave it out: ${shellWord(defaultBucketCache(of))}`,
+      hint: `give --cache a new or empty folder; without --cache it is ${shellWord(defaultBucketCache(of))}`,
     });
   try {
     const names = await readdir(root).catch((error: NodeJS.ErrnoException) => {

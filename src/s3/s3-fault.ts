@@ -141,6 +141,14 @@ export function s3Error(target: S3Target, action: string, key: string, cause: un
       cause,
     });
   }
+  if (place.startsWith("https:") && /wrong.version.number|packet.length.too.long/i.test(`${code} ${said}`)) {
+    const plain = place.replace(/^https:/, "http:");
+    return new AirferryError("ERR_OBJECT_STORAGE", `${start}: ${place} does not speak TLS at this port`, {
+      path,
+      hint: `check the port, or name it without TLS: s3://${target.bucket}${target.prefix && `/${target.prefix}`}?endpoint=${plain}`,
+      cause,
+    });
+  }
   const isTls = code !== undefined && /CERT|SSL|TLS|SELF_SIGNED|ISSUER|VERIFY/.test(code);
   if (isTls) {
     return new AirferryError(

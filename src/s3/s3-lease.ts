@@ -15,6 +15,8 @@ import type { Bucket } from "./bucket.ts";
 
 const MAX_BYTES = 4096;
 const ATTEMPTS = 5;
+/** Of no object. */
+const NO_ETAG = '"00000000000000000000000000000000"';
 
 /** Times of a lease, in milliseconds; tests give shorter ones. */
 interface LeaseTimes {
@@ -76,8 +78,9 @@ export class S3Lease implements HeldLock {
       if (etag === undefined) continue;
       // Other bytes: the same ones would look like an answer that got lost.
       const probe = bytesOf({ holder: null, writes: 0 });
-      if (found === undefined && (await bucket.putIf(key, probe, "absent")) !== undefined)
-        throw unconditional(bucket, key);
+      // Each time, before anything relies on it: a proxy in front may be new.
+      for (const was of ["absent", { etag: NO_ETAG }] as const)
+        if ((await bucket.putIf(key, probe, was)) !== undefined) throw unconditional(bucket, key);
       return new S3Lease(bucket, key, state, etag, times);
     }
     throw busy(bucket, key, undefined);

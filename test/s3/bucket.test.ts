@@ -172,6 +172,16 @@ t.test("who is not let in, and what does not exist, is named without secrets", {
   process.env.AWS_ACCESS_KEY_ID = id;
 });
 
+t.test("https for a port without TLS is named", { skip: !hasGateway }, async (t) => {
+  if (gateway === undefined) return;
+  const endpoint = gateway.endpoint.replace("http:", "https:");
+  t.match(await refused((await bucketAt(gateway.name("x", endpoint))).head("x")), {
+    code: "ERR_OBJECT_STORAGE",
+    message: /does not speak TLS at this port$/,
+    hint: new RegExp(`s3://airferry/x\\?endpoint=${gateway.endpoint}$`),
+  });
+});
+
 t.test("a private CA is trusted if the name of the store gives it", { skip: !hasGateway }, async (t) => {
   const dir = scratch(t);
   const pki = await makePki();
