@@ -79,8 +79,12 @@ export class S3Lease implements HeldLock {
       // Other bytes: the same ones would look like an answer that got lost.
       const probe = bytesOf({ holder: null, writes: 0 });
       // Each time, before anything relies on it: a proxy in front may be new.
-      for (const was of ["absent", { etag: NO_ETAG }] as const)
-        if ((await bucket.putIf(key, probe, was)) !== undefined) throw unconditional(bucket, key);
+      for (const was of ["absent", { etag: NO_ETAG }] as const) {
+        if ((await bucket.putIf(key, probe, was)) === undefined) continue;
+        // Nobody holds it: whoever mends the storage need not wait.
+        await bucket.put(key, probe).catch(() => undefined);
+        throw unconditional(bucket, key);
+      }
       return new S3Lease(bucket, key, state, etag, times);
     }
     throw busy(bucket, key, undefined);
