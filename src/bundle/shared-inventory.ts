@@ -6,7 +6,7 @@ import type { Catalog, Inventory } from "./inventory-types.ts";
 import { ProvenanceTable, type SharedProvenance } from "./provenance-table.ts";
 
 /** A list of fewer files is copied as it is. */
-const MANY_FILES = 1000;
+const MANY_FILES = 100;
 
 export interface SharedInventory {
   readonly rest: Omit<Inventory, "entries" | "catalog">;

@@ -46,7 +46,7 @@ interface CacheOptions {
 export class CachedStore extends Store {
   /** Blobs are not files here: {@link CachedStore.answer} brings their chunks. */
   readonly isCache = true;
-  override readRecord = readReleaseApart;
+  override readRecord = (folder: string) => readReleaseApart(folder);
   readonly #objects: BucketObjects;
   readonly #chunks: ChunkFolder;
   readonly #health: BucketHealth;

@@ -71,7 +71,7 @@ export async function openReader(source: StoreSource, feed?: ReleaseFeed): Promi
     if (feed !== undefined) return new FedStore(resolve(dir), feed);
     if (typeof source !== "string") return new Store(dir);
     const store = await openStore(dir);
-    store.readRecord = readReleaseApart;
+    store.readRecord = (folder) => readReleaseApart(folder);
     return store;
   }
   return new BundleStore(

@@ -11,10 +11,14 @@ import type { Release } from "./types.ts";
 /** Smaller inventories are read faster than a thread starts. */
 const MIN_BYTES = 4 * 1024 * 1024;
 
-/** Reads a release back from its folder. @throws {AirferryError} as {@link readRelease} */
-export async function readReleaseApart(folder: string): Promise<Release> {
+/**
+ * Reads a release back from its folder.
+ * @param apartFrom bytes of the inventory from which on it is read in a thread
+ * @throws {AirferryError} as {@link readRelease}; ERR_SIZE_LIMIT when it takes too much time or memory
+ */
+export async function readReleaseApart(folder: string, apartFrom = MIN_BYTES): Promise<Release> {
   const file = await stat(join(folder, INVENTORY_NAME)).catch(() => undefined);
-  if (file === undefined || file.size < MIN_BYTES) return readRelease(folder);
+  if (file === undefined || file.size < apartFrom) return readRelease(folder);
   const tooMuch = (fault: string) => new AirferryError("ERR_SIZE_LIMIT", `cannot read release "${folder}": ${fault}`);
   const work = { bytes: new Uint8Array(), args: [folder], tooMuch };
   return sharedRelease(await runInThread<SharedRelease>("release", work));
