@@ -131,14 +131,18 @@ async function compare(
   return { end, composite: `${parts.digest("base64")}-${Math.ceil(size / partBytes)}` };
 }
 
-/** Drops the unfinished uploads of all keys that begin with `below`. */
-export async function dropUploads(bucket: Bucket, below: string): Promise<void> {
+/**
+ * Drops the unfinished uploads of all keys that begin with `below`.
+ * @param isOwn which of these keys, as the storage knows them
+ */
+export async function dropUploads(bucket: Bucket, below: string, isOwn = (_fullKey: string) => true): Promise<void> {
   for (let round = 0; round < MAX_ROUNDS; round++) {
     const begun = await bucket.attempt("list uploads of", below, (client, signal) =>
       client.listUploads(bucket.fullKey(below), signal),
     );
-    if (begun.length === 0) return;
-    await eachLimited(begun, PARTS_AT_ONCE, (of) =>
+    const own = begun.filter((it) => isOwn(it.key));
+    if (own.length === 0) return;
+    await eachLimited(own, PARTS_AT_ONCE, (of) =>
       bucket.attempt("stop uploads of", below, async (client, signal) => {
         await client.abortUpload(of, signal).catch((error: unknown) => {
           if (!isAbsent(error)) throw error;

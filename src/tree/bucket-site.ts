@@ -3,6 +3,7 @@
  * the policy of the bucket itself, and what to do with them. Nothing in nginx's depends on the content of the tree, so
  * it is installed once: digests of tags and the policies of pages are metadata of the objects.
  */
+import { resolve } from "node:path";
 import { AirferryError } from "../errors.ts";
 import { shellWord } from "../io/shell.ts";
 import { OCI_INDEX } from "../oci/media-types.ts";
@@ -35,8 +36,9 @@ interface BucketSite {
 }
 
 /** The command of AWS for a bucket, up to what it does. */
-function awsFor({ endpoint }: S3Target): string {
-  return `aws${endpoint === undefined ? "" : ` --endpoint-url ${shellWord(endpoint)}`}`;
+function awsFor({ endpoint, ca }: S3Target): string {
+  if (endpoint === undefined) return "aws";
+  return `aws --endpoint-url ${shellWord(endpoint)}${ca === undefined ? "" : ` --ca-bundle ${shellWord(resolve(ca))}`}`;
 }
 
 /** The command that shows what to do with a tree. */
@@ -121,7 +123,7 @@ function nginxFile(site: BucketSite): string {
   proxy_ssl_name ${quoted(origin.hostname)};
   proxy_ssl_verify on;
   proxy_ssl_verify_depth 4;
-  proxy_ssl_trusted_certificate ${quoted(target.ca ?? "/etc/ssl/certs/ca-certificates.crt")};
+  proxy_ssl_trusted_certificate ${quoted(resolve(target.ca ?? "/etc/ssl/certs/ca-certificates.crt"))};
 `;
   return `# nginx: ${base ?? "a written tree of airferry"}, in front of the bucket ${target.bucket}
 # In http { }. It stays right with every export: nothing here depends on the content. For a cache of nginx's own add
@@ -131,14 +133,14 @@ upstream airferry_bucket { server ${quoted(`${origin.hostname}:${Number(origin.p
 map $airferry_path $airferry_ns { "~^(?:/s/[^/]+)?/ns/(?<airferry_ns_path>[^/]+)/v2/" $airferry_ns_path; default $arg_ns; }
 map $airferry_ns $airferry_host {
   "" "";
-${own.map((it) => `  ${quoted(it)} "";\n`).join("")}  "~^(?<airferry_name>[a-z0-9.-]+)$" "$airferry_name/";
-  "~^(?<airferry_name_of>[a-z0-9.-]+)(?::|%3A)(?<airferry_port>[0-9]+)$" "$airferry_name_of:$airferry_port/";
+${own.map((it) => `  ${quoted(it)} "";\n`).join("")}  "~^(?<airferry_name>[a-z0-9][a-z0-9.-]*)$" "$airferry_name/";
+  "~^(?<airferry_name_of>[a-z0-9][a-z0-9.-]*)(?::|%3A)(?<airferry_port>[0-9]+)$" "$airferry_name_of:$airferry_port/";
   default "none/";
 }
 map "$airferry_host $airferry_rest" $airferry_plain { "~^ " "none"; "~^[^ ]+ (?<airferry_qualified>[^/]+[.:][^/]*/.+)$" $airferry_qualified; default "none"; }
 # Where the rest of /s/STREAM/ and /rpmrepo/ is.
 map $airferry_path $airferry_index { "~/$" ${quoted(INDEX_FILE)}; default ""; }
-map $airferry_path $airferry_other { "~^/s/[^/]+(?<airferry_a>/.*)$" $airferry_a; "~^/rpmrepo(?<airferry_b>/.*)$" "/rpms$airferry_b"; default ${quoted(none)}; }
+map $airferry_path $airferry_other { "~^/s/[^/]+/[.]airferry/" ${quoted(none)}; "~^/s/[^/]+(?<airferry_a>/.*)$" $airferry_a; "~^/rpmrepo(?<airferry_b>/.*)$" "/rpms$airferry_b"; default ${quoted(none)}; }
 map $airferry_other $airferry_third { "~^/rpmrepo(?<airferry_c>/.*)$" "/rpms$airferry_c"; default ${quoted(none)}; }
 map $airferry_path $airferry_digest { "~/blobs/(?<airferry_blob>sha(?:256|512):[0-9a-f]+)$" $airferry_blob; default $upstream_http_x_amz_meta_docker_content_digest; }
 map $airferry_path $airferry_api { "~^(?:/s/[^/]+)?(?:/ns/[^/]+)?/v2(?:/|$)" "registry/2.0"; default ""; }
@@ -241,7 +243,7 @@ served is there by its URL; nothing below ${OWN_FOLDER} is for them.`,
 
 /** @throws {AirferryError} ERR_USAGE for a `ca` whose path nginx's configuration cannot name safely */
 export function checkSiteTarget({ ca, name }: S3Target): void {
-  if (ca === undefined || /^[\p{L}\p{N} ._+@=,:~/-]+$/u.test(ca)) return;
+  if (ca === undefined || /^[\p{L}\p{N} ._+@=,:~/-]+$/u.test(resolve(ca))) return;
   throw new AirferryError(
     "ERR_USAGE",
     `cannot write a tree into "${name}": ca= has characters that web servers interpret`,

@@ -123,12 +123,15 @@ export class BucketTree {
     return current === null ? Promise.resolve(new Map()) : this.#read(current);
   }
 
-  /** Whether an object is one that some run wrote, or may have written. */
-  async knows(): Promise<(key: string) => boolean> {
+  /** Whether an object is one that some run wrote, or may have written: with this content, if one is given. */
+  async knows(): Promise<(key: string, digest?: Digest) => boolean> {
     const { current, before, pending, retired } = this.#state;
     const lists = [...(current === null ? [] : [current]), ...before, ...pending, ...retired];
     const all = await Promise.all(lists.map((it) => this.#read(it)));
-    return (key) => key.startsWith(OWN_FOLDER) || all.some((it) => it.has(key));
+    return (key, digest) =>
+      digest === undefined
+        ? key.startsWith(OWN_FOLDER) || all.some((it) => it.has(key))
+        : all.some((it) => it.get(key)?.digest === digest);
   }
 
   /** Says what will be written, before it is. */

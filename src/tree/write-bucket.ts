@@ -2,7 +2,7 @@
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Digest } from "../io/digest.ts";
-import { hexOf } from "../io/digest.ts";
+import { digestOf, hexOf } from "../io/digest.ts";
 import { eachLimited } from "../io/limit.ts";
 import { withWorkFolder } from "../io/scratch-folder.ts";
 import { parseS3Target, type S3Target } from "../s3/s3-target.ts";
@@ -91,7 +91,9 @@ async function write(
 
   const there = new Map<string, { size: number; etag: string }>();
   for await (const { key, size, etag } of bucket.list("")) there.set(key, { size, etag });
+  const planned = new Set(objects.map((it) => it.key));
   const isKnown = await tree.knows();
+  const isOwn = (key: string) => planned.has(key) || isKnown(key);
   const current = await tree.current();
   const digest = digestOfPlan(objects);
   const context = { bucket, pool, current, there, recheck, mayWrite: () => tree.mayWrite(), progress };
@@ -110,10 +112,9 @@ async function write(
   if (!isSame) {
     // Whatever a killed run was sending: this one has written all that is needed.
     await tree.mayWrite();
-    await dropUploads(bucket, "");
+    await dropUploads(bucket, "", (fullKey) => isOwn(fullKey.slice(bucket.fullKey("").length)));
   }
-  const planned = new Set(objects.map((it) => it.key));
-  const foreign = [...there.keys()].filter((it) => it !== "" && !planned.has(it) && !isKnown(it));
+  const foreign = [...there.keys()].filter((it) => it !== "" && !isOwn(it));
   return {
     dir: target.name,
     generation: String(tree.generation),
@@ -144,14 +145,17 @@ async function ownObject(pool: ObjectPool, name: string, bytes: Buffer): Promise
 }
 
 /** Brings what earlier runs found in images, so that those are not read again; returns which, in hex. */
-async function fetchNotes(site: SilentSite, { bucket }: BucketTree, folder: string): Promise<string[]> {
+async function fetchNotes(site: SilentSite, tree: BucketTree, folder: string): Promise<string[]> {
   const known: string[] = [];
+  const isKnown = await tree.knows();
   const images = site.view.releases.flatMap(({ inventory, entries }) =>
     inventory.catalog.isos.flatMap((it) => entries.get(it.path)?.digest ?? []),
   );
   await eachLimited(new Set(images.map(hexOf)), NOTES_AT_ONCE, async (hex) => {
-    const found = await bucket.get(`${NOTES_FOLDER}${hex}.json`, MAX_NOTES_BYTES);
-    if (found === undefined) return;
+    const key = `${NOTES_FOLDER}${hex}.json`;
+    const found = await tree.bucket.get(key, MAX_NOTES_BYTES);
+    // One that somebody changed could leave out files, or name others.
+    if (found === undefined || !isKnown(key, digestOf(found.bytes))) return;
     await writeFile(join(folder, `${hex}.json`), found.bytes);
     known.push(hex);
   });

@@ -57,12 +57,14 @@ t.test("behind stock nginx, and as a website", { timeout: 300_000 }, async (t) =
     for (const it of [
       "/.airferry/nginx.conf",
       "/.airferry/tree.json",
+      "/s/x/.airferry/tree.json",
       "/files/.airferry.html",
       "/files/nothing",
       "/x/",
     ])
       t.match(await get(base + it), { status: 404, type: "text/plain" }, it);
-    t.match(await get(`${base}/v2/lab/app/manifests/none.html`), { status: 404, type: "application/json" });
+    for (const it of ["lab/app/manifests/none.html", ".airferry/tree.json?ns=.."])
+      t.match(await get(`${base}/v2/${it}`), { status: 404, type: "application/json" }, it);
     t.equal((await fetch(`${base}/files/only-two`, { method: "PUT", body: "x" })).status, 405);
     t.equal((await get(`${base}/files/only-two?acl`)).body.toString(), "2", "queries do not reach the storage");
     const page = await fetch(`${base}/files/`);

@@ -60,5 +60,8 @@ t.test("policy and website are of the whole bucket, or of none", async (t) => {
   const target = parseS3Target("s3://bucket", {}, "tree");
   t.equal(bucketSite({ target, base: undefined, elsewhere: many, hosts }).rulesLeftOut, 11);
   const odd = parseS3Target("s3://bucket?endpoint=https://h&ca=/a%22b", {}, "tree");
+  const secure = filesOf("s3://bucket?endpoint=https://h&ca=here/ca.pem");
+  t.match(secure.get("nginx.conf"), /proxy_ssl_trusted_certificate "\/.+\/here\/ca\.pem";/);
+  t.match(secure.get("README.txt"), /aws --endpoint-url https:\/\/h --ca-bundle \/\S+\/here\/ca\.pem s3 cp /);
   t.throws(() => checkSiteTarget(odd), { code: "ERR_USAGE" });
 });
