@@ -30,6 +30,8 @@ const END_OF_LIST = 0x5d;
 const NEXT_ITEM = ',{"path":"';
 /** Shorter lists stay in the value. */
 const STEP_BYTES = 512 * 1024;
+/** What shows the end of a list; that of a short one is seen whole, wherever pushed pieces end. */
+const MAX_END_BYTES = 16;
 const MEMORY_BYTES = 4 * 1024 * 1024;
 
 /** Takes the items of the long lists, in parts: of entries, and of lines of provenance. */
@@ -87,7 +89,7 @@ export class CanonicalReader {
     const found = this.#waiting.indexOf(list.before);
     if (found < 0) return this.#keep(this.#waiting.length - (isEnd ? 0 : list.before.length - 1));
     const start = found + list.before.length;
-    if (!isEnd && this.#waiting.length < start + STEP_BYTES) return false;
+    if (!isEnd && this.#waiting.length < start + STEP_BYTES + MAX_END_BYTES) return false;
     const end = endOf(list, this.#waiting, start, isEnd);
     const isShort = this.#waiting[start] === END_OF_LIST || (end === undefined ? isEnd : end < start + STEP_BYTES);
     this.#keep(start);

@@ -8,7 +8,7 @@ import { bufferOf, sharedBytes, sharedWords } from "../io/shared-memory.ts";
 import type { EntryTable, EntryTableWriter } from "./entry-table.ts";
 import type { Provenance } from "./inventory-types.ts";
 
-/** How the text of a line starts; its path follows. */
+/** How the text of a line starts as airferry writes it; its path follows. */
 const START = '{"path":"';
 const QUOTE = 0x22;
 const BACKSLASH = "\\";
@@ -102,13 +102,11 @@ export class ProvenanceWriter {
 
   add(line: Provenance): void {
     const text = JSON.stringify(line);
-    // The path first, so that it can be found without parsing.
-    const ordered = text.startsWith(START) ? text : JSON.stringify(Object.assign({ path: "" }, line));
     const start = this.#starts[this.#length++] ?? 0;
-    const size = Buffer.byteLength(ordered);
+    const size = Buffer.byteLength(text);
     if (start + size > this.#text.length) this.#text = sharedBytes(2 * (start + size), this.#text);
     if (this.#length >= this.#starts.length) this.#starts = sharedWords(2 * this.#starts.length, this.#starts);
-    this.#text.write(ordered, start);
+    this.#text.write(text, start);
     this.#starts[this.#length] = start + size;
   }
 
@@ -135,10 +133,14 @@ export class ProvenanceWriter {
   }
 
   #pathAt(line: number): string {
-    const start = (this.#starts[line] ?? 0) + START.length;
-    const path = this.#text.toString("utf8", start, this.#text.indexOf(QUOTE, start));
-    if (!path.includes(BACKSLASH)) return path;
-    const text = this.#text.toString("utf8", this.#starts[line], this.#starts[line + 1]);
+    const start = this.#starts[line] ?? 0;
+    const pathStart = start + START.length;
+    // Members that this version does not know may come before the path.
+    if (this.#text.toString("latin1", start, pathStart) === START) {
+      const path = this.#text.toString("utf8", pathStart, this.#text.indexOf(QUOTE, pathStart));
+      if (!path.includes(BACKSLASH)) return path;
+    }
+    const text = this.#text.toString("utf8", start, this.#starts[line + 1]);
     return (JSON.parse(text) as Provenance).path;
   }
 }

@@ -47,6 +47,14 @@ t.test("a line whose path does not come first is found as well", async (t) => {
   const odd = { kind: "file", source: "s", path: "files/a", established: "manifest" } as const;
   const { table } = tableOf([odd]);
   t.same(table.of("files/a"), odd);
+  // JavaScript puts members with such names first whatever is assigned.
+  const unknown = JSON.parse(
+    '{"0":"files/z","path":"files/a","kind":"file","source":"","established":"manifest","__proto__":{"a":1}}',
+  );
+  const later = tableOf([unknown]);
+  t.strictSame(later.strange, []);
+  t.equal(JSON.stringify(later.table.of("files/a")), JSON.stringify(unknown));
+  t.equal(JSON.stringify([...later.table]), JSON.stringify([unknown]), "as it was read");
 });
 
 t.test("lines of what is not there are reported", async (t) => {
