@@ -94,12 +94,13 @@ async function packBundle(workspace: Workspace, options: PackOptions): Promise<P
       continue;
     }
     if (isLarge) releaseMemory();
+    const origins = tally.of([...plan.items, ...plan.twins.map((it) => it.item)]);
     const sealed = await sealBundle(job, { lock, plan, planner, work: work.folder, filled }, target);
     const { web } = plan.catalog;
     return {
       ...resultOf(job, lock, sealed),
       packed: true,
-      ...tally.of([...plan.items, ...plan.twins.map((it) => it.item)]),
+      ...origins,
       ...(web && { web }),
       faults,
     };

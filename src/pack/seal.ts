@@ -1,17 +1,22 @@
 /** Step 4 of a pack: inventory, signatures, final name; then the state for the next pack, and cleanup. */
 import { rm } from "node:fs/promises";
-import { EntryTable } from "../bundle/entry-table.ts";
+import { type EntryTable, EntryTableWriter } from "../bundle/entry-table.ts";
 import { finishBundle } from "../bundle/finish.ts";
 import {
   INVENTORY_MEDIA_TYPE,
   type InventoryEntry,
+  type Provenance,
   REQUIRES_RECIPES,
   type WrittenInventory,
 } from "../bundle/inventory-types.ts";
 import { writePieceList } from "../bundle/piece-list.ts";
+import { type ProvenanceTable, ProvenanceWriter } from "../bundle/provenance-table.ts";
 import { otherWorkFolders, type WorkFolder } from "../bundle/work-folder.ts";
 import { bug } from "../errors.ts";
+import { releaseMemory } from "../io/flat-memory.ts";
 import { throwIfAborted } from "../io/limit.ts";
+import { atOnce } from "../io/pace.ts";
+import { compareUtf8 } from "../io/text.ts";
 import { signatureFiles } from "../sign/signer.ts";
 import type { Lock } from "../sources/lock-document.ts";
 import { lockDigest, lockTime } from "../sources/lock-document.ts";
@@ -42,8 +47,15 @@ interface FilledBundle {
   filled: Filled;
 }
 
+/** From here on, a collection of all garbage pays. */
+const MANY_ENTRIES = 50_000;
+/** Of a long line of provenance. */
+const LINE_BYTES = 256;
+/** More than the longest path. */
+const SPARE_BYTES = 16 * 1024;
+
 /**
- * Turns a filled work folder into a bundle.
+ * Turns a filled work folder into a bundle. The plan has no items afterwards.
  * @throws {AirferryError} ERR_SCAN_FOUND, ERR_SCANNER, ERR_SIGNER, ERR_SPACE, ERR_IO; a rerun continues with the
  *   filled folder
  */
@@ -51,6 +63,10 @@ export async function sealBundle(job: PackJob, bundle: FilledBundle, target: Tar
   const { lock, plan, planner, work, filled } = bundle;
   const volumes = await work.finishVolumes();
   const inventory = inventoryOf(job, bundle, volumes, target);
+  // From here on the inventory says it all, in a third of the memory.
+  plan.items = [];
+  plan.catalog = inventory.catalog;
+  if (inventory.entries.length > MANY_ENTRIES) releaseMemory();
   await work.completePieces(inventory.entries, job.pool);
   throwIfAborted();
   const scanned = await scanPacked(job, inventory, work, plan.leftOut);
@@ -159,6 +175,21 @@ function isFilled(item: LaidItem): item is LaidItem & InventoryEntry {
   return item.digest !== undefined;
 }
 
+/** In memory of the right size, and in its order: neither is copied. */
+function entryTable(entries: InventoryEntry[]): EntryTable {
+  entries.sort((a, b) => compareUtf8(a.path, b.path));
+  const pathBytes = entries.reduce((sum, it) => sum + Buffer.byteLength(it.path), SPARE_BYTES);
+  const writer = new EntryTableWriter(entries.length, pathBytes);
+  for (const it of entries) writer.add(it);
+  return writer.finish();
+}
+
+function provenanceTable(lines: Iterable<Provenance>, entries: EntryTable): ProvenanceTable {
+  const writer = new ProvenanceWriter(LINE_BYTES * entries.length);
+  for (const it of lines) writer.add(it);
+  return atOnce(writer.finish(entries, () => {}));
+}
+
 function inventoryOf(
   { workspace, state }: PackJob,
   { lock, plan }: FilledBundle,
@@ -170,7 +201,7 @@ function inventoryOf(
   const audience = audienceOf(workspace.manifest);
   const noted = state?.stream === lock.stream ? state.previous : undefined;
   const previous = (lock.last?.serial ?? 0) > (noted?.serial ?? 0) ? lock.last : noted;
-  const entries = EntryTable.from(entriesOf(plan));
+  const entries = entryTable([...entriesOf(plan)]);
   return {
     mediaType: INVENTORY_MEDIA_TYPE,
     requires: entries.tally("recipe").files > 0 ? [REQUIRES_RECIPES] : [],
@@ -188,7 +219,7 @@ function inventoryOf(
     volumeSize: plan.volumeSize,
     volumes,
     entries,
-    catalog: plan.catalog,
+    catalog: { ...plan.catalog, provenance: provenanceTable(plan.catalog.provenance, entries) },
     ...(workspace.manifest.builder !== undefined && { builder: workspace.manifest.builder }),
     ext: {},
   };
