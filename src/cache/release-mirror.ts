@@ -12,6 +12,7 @@ import { parseSums } from "../bundle/sums.ts";
 import { AirferryError } from "../errors.ts";
 import { ifThere, ioError, makeFolder, writeAtomic } from "../io/atomic.ts";
 import { type Digest, digestOf, parseHex } from "../io/digest.ts";
+import { releaseMemory } from "../io/flat-memory.ts";
 import { eachLimited } from "../io/limit.ts";
 import { checkName, isStreamName } from "../io/path-grammar.ts";
 import { shellWord } from "../io/shell.ts";
@@ -256,6 +257,8 @@ export class ReleaseMirror {
       if (!isPast) await this.#download(`${key}/${PACKAGES_FILE}`, join(record, PACKAGES_FILE), MAX_PACKAGES_BYTES);
       await this.#folder(`${key}/${SIGNATURES_NAME}/`, join(record, SIGNATURES_NAME));
       await readReleaseApart(record);
+      // It is read again from its place: before that, what was read here may go, which can be large.
+      releaseMemory();
       await this.#admit?.(record);
       const place = join(folder, name);
       await rm(join(temporary, "old"), { recursive: true, force: true });
