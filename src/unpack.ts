@@ -17,7 +17,7 @@ import { printableName } from "./bundle/entry-paths.ts";
 import type { EntryTable } from "./bundle/entry-table.ts";
 import { type Inventory, type InventoryEntry, NEWER_AIRFERRY } from "./bundle/inventory-types.ts";
 import { type Media, onePairEach, readMedia } from "./bundle/media.ts";
-import { BOM_NAMES, INVENTORY_NAME, PIECES_NAME, RECIPES_NAME } from "./bundle/media-names.ts";
+import { BOM_NAMES, INVENTORY_NAME, isVolumeParity, PIECES_NAME, RECIPES_NAME } from "./bundle/media-names.ts";
 import { noBundle, openBundleStream, STREAM_ARGUMENT } from "./bundle/open-stream.ts";
 import { ContentSet, PlacedEntries } from "./bundle/placed-entries.ts";
 import type { Recipe, RecipeSource } from "./bundle/recipe-list.ts";
@@ -40,6 +40,7 @@ import { eachLimited, runToEnd, throwIfAborted } from "./io/limit.ts";
 import { shellWord, shellWords } from "./io/shell.ts";
 import { MAKE_INODES, MAKE_ROOM, readSpace, verifySpace } from "./io/space.ts";
 import type { Need } from "./receipt/need-file.ts";
+import type { StreamMender } from "./repair/stream-mender.ts";
 import { isS3Name } from "./s3/s3-target.ts";
 import type { Scanner } from "./scan/scanner.ts";
 import { publicKeyPem, type TrustedKey } from "./sign/keys.ts";
@@ -995,12 +996,14 @@ async function copyFromStream(
   const total = unique.bytes;
   let done = 0;
   const listed = parseSums(media.sums).lines.map((it) => it.name);
-  const lost = await copyStream(stream.content(inventory, listed), [...unique], {
+  await using mender = await openMender(work, join(incoming.dir, "spool"));
+  const lost = await copyStream(stream.content(inventory, listed, mender?.mender), [...unique], {
     incoming,
     committer: new Committer(store.dir, (digests) => incoming.noteBlobs(digests)),
     pool,
     pieces: pieces?.list,
     streamSize: inventory.streamSize,
+    volumeSize: inventory.volumeSize,
     progress: (count) => {
       done += count;
       options.progress?.(Math.min(done, total), total);
@@ -1020,6 +1023,17 @@ async function copyFromStream(
   const need = await listNeed(file, work, report.digest, blobs);
   if (need !== undefined) report.need = need;
   return volumesLost(lost, inventory);
+}
+
+/** What completes volumes from the parity that the bundle has; undefined if there is none of single volumes. */
+async function openMender(
+  { contents, pool, options }: Pick<Work, "contents" | "pool" | "options">,
+  dir: string,
+): Promise<(AsyncDisposable & { mender: StreamMender }) | undefined> {
+  if (!contents.spare.some((it) => isVolumeParity(it.name))) return undefined;
+  const { StreamMender } = await import("./repair/stream-mender.ts");
+  const mender = StreamMender.open(dir, contents.inventory, pool, options.notice ?? (() => {}));
+  return mender && { mender, [Symbol.asyncDispose]: () => mender.close() };
 }
 
 /**

@@ -3,6 +3,7 @@
  * before one is good; then every byte on the media is hashed and every problem collected. docs/format.md, "Reading".
  */
 
+import { join } from "node:path";
 import type { BundleStream } from "./bundle/bundle-stream.ts";
 import { bytesToCheck, checkContent, checkSpare, spareBytes } from "./bundle/check-content.ts";
 import { checkStream } from "./bundle/check-stream.ts";
@@ -10,6 +11,7 @@ import { clockSkewNote } from "./bundle/clock-skew.ts";
 import { type Contents, readContents } from "./bundle/contents.ts";
 import { lostContent } from "./bundle/lost-content.ts";
 import { type Media, readMedia } from "./bundle/media.ts";
+import { isVolumeParity } from "./bundle/media-names.ts";
 import { noBundle, openBundleStream, STREAM_ARGUMENT } from "./bundle/open-stream.ts";
 import { parseSums } from "./bundle/sums.ts";
 import { judgeMedia, judgeRules } from "./bundle/trust-rules.ts";
@@ -218,10 +220,16 @@ async function reportContents(
     let done = 0;
     const { streamSize: total } = inventory;
     const listed = parseSums(media.sums).lines.map((it) => it.name);
-    const problems = await checkStream(streamed.stream.content(inventory, listed), inventory, pool, (bytes) => {
+    const notice = options.notice ?? (() => {});
+    const hasParity = contents.spare.some((it) => isVolumeParity(it.name));
+    const { StreamMender } = hasParity ? await import("./repair/stream-mender.ts") : { StreamMender: undefined };
+    const mender = StreamMender?.open(join(streamed.dir, "spool"), inventory, pool, notice);
+    const count = (bytes: number) => {
       done += bytes;
       options.progress?.(Math.min(done, total), total);
-    });
+    };
+    const parts = streamed.stream.content(inventory, listed, mender);
+    const problems = await checkStream(parts, inventory, pool, count).finally(() => mender?.close());
     const isMissing = (it: Problem) => it.code === "ERR_BUNDLE_INCOMPLETE";
     report.volumes.missing = problems.filter(isMissing).map((it) => it.path);
     report.parity.total = contents.spare.length;

@@ -9,6 +9,7 @@ import { dirname, join } from "node:path";
 import { ioError } from "../io/atomic.ts";
 import { type Digest, digestOf } from "../io/digest.ts";
 import { formatBytes, plural } from "../io/format.ts";
+import { openRegular } from "../io/safe-open.ts";
 import { AHEAD_BYTES, type StreamWindow } from "../io/stream-window.ts";
 import { MAX_SIGNATURE_BYTES } from "../sign/sigstore-bundle.ts";
 import { MAX_SIGNATURE_FILES } from "../sign/verify-sums.ts";
@@ -66,6 +67,19 @@ export interface LooseBytes {
   length: number;
   /** A copy of some, until the next part is asked for. */
   read: (offset: number, length: number) => Buffer;
+}
+
+/** Completes volumes from the recovery files that follow them. */
+export interface VolumeMender {
+  /** Bytes of a volume, in their place from `at` on. */
+  came(index: number, at: number, part: StreamPart): Promise<void>;
+  /** No more of a volume comes; with all that came of it. */
+  ended(index: number, bytes: Iterable<Uint8Array>): Promise<void>;
+  /** Whether a recovery file is of use: then it is given to `recovery`. */
+  wants(name: string, size: number): boolean;
+  recovery(bytes: AsyncIterable<Uint8Array>): Promise<void>;
+  /** The volume that ended last, if it was not good and is now, in a file. */
+  mend(): Promise<{ index: number; file: string } | undefined>;
 }
 
 /** A head, and what is known of it. */
@@ -149,8 +163,13 @@ export class BundleStream {
    * The volumes of the bundle whose head came last, until another bundle begins. Parts may come in any order, several
    * times, and with wrong bytes.
    * @param listed the names in SHA256SUMS
+   * @param mender completes volumes; absent: recovery files pass by
    */
-  async *content(inventory: Inventory, listed: readonly string[]): AsyncGenerator<StreamPart | LooseBytes> {
+  async *content(
+    inventory: Inventory,
+    listed: readonly string[],
+    mender?: VolumeMender,
+  ): AsyncGenerator<StreamPart | LooseBytes> {
     const { volumeSize, volumes } = inventory;
     const window = this.#window;
     const folder = this.#folder;
@@ -185,6 +204,21 @@ export class BundleStream {
         }
         window.seek(at + (member === undefined ? 0 : BLOCK_BYTES));
       }
+      if (mender !== undefined) {
+        const following = member && volumeIndexOf(order[(places.get(member.name) ?? 0) - 1] ?? "");
+        const index = start === undefined ? (at === before ? undefined : following) : start.position / volumeSize;
+        if (index !== undefined) {
+          const size = volumes[index]?.size ?? 0;
+          const range = { from: Math.max(start?.at ?? 0, at - size - AHEAD_BYTES, from), to: at };
+          if (start === undefined || window.oldest <= start.at) await mender.ended(index, this.#views(range));
+        }
+        const isBeside = member !== undefined && mender.wants(member.name, member.size);
+        const mended = isBeside ? undefined : await mender.mend();
+        if (mended !== undefined) {
+          this.#isEnough = true;
+          yield* partsOf(mended.file, mended.index * volumeSize);
+        }
+      }
       if (member === undefined) return;
       start = undefined;
       from = window.position;
@@ -194,7 +228,10 @@ export class BundleStream {
       }
       const volume = sizes.has(member.name) ? volumeIndexOf(member.name) : undefined;
       if (volume === undefined) {
-        await this.#skip(paddedSize(member.size));
+        if (mender?.wants(member.name, member.size) === true) {
+          await mender.recovery(this.#bytes(member.size));
+          await this.#skip(paddedSize(member.size) - member.size);
+        } else await this.#skip(paddedSize(member.size));
         continue;
       }
       start = { at: from, position: volume * volumeSize, size: member.size };
@@ -203,7 +240,9 @@ export class BundleStream {
         if (there === 0) break;
         const bytes = window.view(window.position, there);
         this.#isEnough = true;
-        yield { position: volume * volumeSize + done, bytes, isShifted: false };
+        const part = { position: volume * volumeSize + done, bytes, isShifted: false };
+        await mender?.came(volume, done, part);
+        yield part;
         done += bytes.length;
         window.seek(window.position + bytes.length);
       }
@@ -216,14 +255,14 @@ export class BundleStream {
    */
   async *#salvage(
     range: { from: number; to: number },
-    known: {
+    of: {
       start: (Anchor & { size: number }) | undefined;
       end: Anchor | undefined;
       inventory: Inventory;
     },
   ): AsyncGenerator<StreamPart | LooseBytes> {
     const window = this.#window;
-    const { start, end, inventory } = known;
+    const { start, end, inventory } = of;
     const from = Math.max(range.from, window.oldest);
     const { to } = range;
     if (from >= to) return;
@@ -232,14 +271,10 @@ export class BundleStream {
     const found = findAnchors((at, length) => window.copy(at, length), { from, to }, inventory.entries);
     const isThere = start !== undefined && start.at >= from;
     const anchors = [...(isThere ? [start] : []), ...found, ...(end === undefined ? [] : [end])];
-    const shift = start === undefined ? undefined : start.position - start.at;
-    const { placed, between } = placements(anchors, { from, to }, shift);
-    // A volume that came whole, without its header: a piece that begins before it is not touched by what follows.
     const { volumeSize, streamSize } = inventory;
-    const size = end && end.position % volumeSize === 0 ? volumeSize : streamSize % volumeSize;
-    const whole = end && { at: end.at - size, position: end.position - size, length: size };
-    const isOther = whole !== undefined && whole.at >= from && whole.position !== start?.position;
-    for (const { at, position, length } of isOther ? [whole, ...placed] : placed) {
+    const known = start && { shift: start.position - start.at, end: start.position + start.size };
+    const { placed, between } = placements(anchors, { from, to }, { known, volumeSize });
+    for (const { at, position, length } of placed) {
       for (let done = 0; done < length; ) {
         const place = position + done;
         const inVolume = Math.min(volumeSize - (place % volumeSize), streamSize - place);
@@ -256,6 +291,28 @@ export class BundleStream {
         length: it.to.at - it.from.at,
         read: (offset, length) => window.copy(it.from.at + offset, length),
       };
+  }
+
+  /** What is in memory of a range. */
+  *#views({ from, to }: { from: number; to: number }): Generator<Uint8Array> {
+    for (let at = Math.max(from, this.#window.oldest); at < to; ) {
+      const bytes = this.#window.view(at, Math.min(STEP_BYTES, to - at));
+      yield bytes;
+      at += bytes.length;
+    }
+  }
+
+  /** The next bytes, as they come. */
+  async *#bytes(count: number): AsyncGenerator<Uint8Array> {
+    const window = this.#window;
+    for (let left = count; left > 0; ) {
+      const there = await window.available(Math.min(STEP_BYTES, left));
+      if (there === 0) return;
+      const bytes = window.view(window.position, there);
+      yield bytes;
+      window.seek(window.position + bytes.length);
+      left -= bytes.length;
+    }
   }
 
   /** Whether there are only zeros, as behind the end of an archive. */
@@ -487,6 +544,25 @@ export class BundleStream {
     if ((await window.available(needed)) < needed) return false;
     const next = parseMember(window.copy(at + needed - BLOCK_BYTES, BLOCK_BYTES));
     return next?.folder === member.folder && next.name.startsWith(`${SIGNATURES_NAME}/`);
+  }
+}
+
+/** A volume from a file: it is good, but what of it came before may be wrong. */
+async function* partsOf(file: string, position: number): AsyncGenerator<StreamPart> {
+  const { handle, size } = await openRegular(file);
+  try {
+    // Whoever takes the parts may be at the one before.
+    const memory = [0, 1].map(() => new Uint8Array(new SharedArrayBuffer(STEP_BYTES)));
+    for (let done = 0; done < size; ) {
+      const into = memory[(done / STEP_BYTES) % 2] as Uint8Array<SharedArrayBuffer>;
+      const length = Math.min(STEP_BYTES, size - done);
+      const { bytesRead } = await handle.read(into, 0, length, done);
+      if (bytesRead !== length) throw ioError("read", file, new Error("it ends early"));
+      yield { position: position + done, bytes: into.subarray(0, length), isShifted: true };
+      done += length;
+    }
+  } finally {
+    await handle.close();
   }
 }
 

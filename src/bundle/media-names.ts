@@ -101,3 +101,8 @@ export function isSpareName(name: string): boolean {
 export function isParityName(name: string): boolean {
   return isSpareName(name) && name.endsWith(".par2");
 }
+
+/** Those that protect one volume, beside which they lie: `data.0000.par2`, `data.0000.vol0010-0019.par2`. */
+export function isVolumeParity(name: string): boolean {
+  return isParityName(name) && /^data\.\d{4}\./.test(name);
+}

@@ -70,32 +70,37 @@ function pathAt(bytes: Buffer, at: number): string {
 
 /**
  * What the places say of the bytes around them: those behind one belong behind it, and those before one before it, up
- * to where a gap is, which digests decide.
+ * to where a gap is, which digests decide. A place says nothing beyond its volume: other files are between two volumes.
  * @param anchors in the order of what came
  * @param range where what came begins and ends
- * @param known the shift by which all of it was taken already
+ * @param known the shift by which it was taken already, up to the end of a volume
  */
 export function placements(
   anchors: readonly Anchor[],
   range: { from: number; to: number },
-  known: number | undefined,
+  { known, volumeSize }: { known: { shift: number; end: number } | undefined; volumeSize: number },
 ): { placed: Placement[]; between: Between[] } {
   const placed: Placement[] = [];
   const between: Between[] = [];
+  const before = (it: Anchor, most: number) => {
+    const start = Math.floor((it.position - 1) / volumeSize) * volumeSize;
+    const length = Math.min(most, it.position - start);
+    if (length > 0) placed.push({ at: it.at - length, position: it.position - length, length });
+  };
   const [first] = anchors;
-  if (first !== undefined && first.at > range.from) {
-    const length = Math.min(first.at - range.from, first.position);
-    placed.push({ at: first.at - length, position: first.position - length, length });
-  }
+  if (first !== undefined && first.at > range.from) before(first, first.at - range.from);
   for (const [index, it] of anchors.entries()) {
     const next = anchors[index + 1];
     const shift = it.position - it.at;
     const came = (next?.at ?? range.to) - it.at;
-    const length = next === undefined ? came : Math.min(came, Math.max(0, next.position - it.position));
-    if (shift !== known && length > 0) placed.push({ ...it, length });
-    if (next === undefined || next.position - next.at === shift || length === 0) continue;
-    placed.push({ at: next.at - length, position: next.position - length, length });
-    between.push({ from: it, to: next });
+    const most = next === undefined ? came : Math.min(came, Math.max(0, next.position - it.position));
+    const end = (Math.floor(it.position / volumeSize) + 1) * volumeSize;
+    const length = Math.min(most, end - it.position);
+    if ((shift !== known?.shift || it.position >= known.end) && length > 0) placed.push({ ...it, length });
+    if (next === undefined || most === 0) continue;
+    const isSame = next.position - next.at === shift;
+    if (!isSame || next.position > end) before(next, most);
+    if (!isSame && next.position <= end) between.push({ from: it, to: next });
   }
   return { placed, between };
 }

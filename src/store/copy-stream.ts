@@ -24,6 +24,7 @@ export async function copyStream(
     ...context
   }: Pick<CopyContext, "incoming" | "committer" | "pool" | "progress" | "written"> & {
     streamSize: number;
+    volumeSize: number;
     pieces: PieceList | undefined;
   },
 ): Promise<LostContent[]> {

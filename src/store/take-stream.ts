@@ -44,6 +44,7 @@ const MAX_UNITS = 8;
 type TakeContext = Pick<CopyContext, "incoming" | "committer" | "pool" | "progress" | "written"> & {
   /** Of the entries above 1 MiB. */
   pieces: PieceList | undefined;
+  volumeSize: number;
 };
 
 /** What did not come. */
@@ -118,6 +119,8 @@ export class StreamTaker {
   readonly #piece = Buffer.allocUnsafe(PIECE_BYTES);
   #run: Run | undefined;
   #open: Large | undefined;
+  /** Of a small entry that goes on in the next volume: what came of it last. */
+  #edge: { entry: PlacedEntry; bytes: Uint8Array } | undefined;
   /** What was on disk of a piece before bytes came whose place is not sure. */
   #other: { entry: PlacedEntry; index: number; bytes: Buffer } | undefined;
   /** Of pieces that were found between the gaps of one stretch. */
@@ -307,13 +310,21 @@ export class StreamTaker {
     }
     const { places, filled, memory } = this.#run;
     const end = position + bytes.length;
-    for (const [index, { offset, size }] of step.entries.entries()) {
+    for (const [index, entry] of step.entries.entries()) {
+      const { offset, size } = entry;
       const from = Math.max(position, offset);
       const to = Math.min(end, offset + size);
       const at = from - offset;
-      if (to <= from || (at !== 0 && at !== filled[index])) continue;
-      memory.set(bytes.subarray(from - position, to - position), (places[index] ?? 0) + at);
+      if (to <= from) continue;
+      const place = places[index] ?? 0;
+      const edge = this.#edge;
+      // What came of it at the end of the volume before, also if the rest came wrong meanwhile.
+      if (at !== 0 && edge?.entry.offset === offset && edge.bytes.length === at) memory.set(edge.bytes, place);
+      else if (at !== 0 && at !== filled[index]) continue;
+      memory.set(bytes.subarray(from - position, to - position), place + at);
       filled[index] = at + to - from;
+      if (to % this.#context.volumeSize === 0 && to < offset + size)
+        this.#edge = { entry, bytes: memory.slice(place, place + at + to - from) };
     }
     if (end === step.to) await this.#endRun();
   }

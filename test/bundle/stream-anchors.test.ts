@@ -55,7 +55,7 @@ t.test("bytes belong behind the place before them, or before the one behind them
     { at: 300, position: 1250 },
     { at: 500, position: 1450 },
   ];
-  t.same(placements(anchors, { from: 100, to: 600 }, 900), {
+  t.same(placements(anchors, { from: 100, to: 600 }, { known: { shift: 900, end: 4096 }, volumeSize: 4096 }), {
     placed: [
       { at: 100, position: 1050, length: 200 },
       { at: 300, position: 1250, length: 200 },
@@ -63,7 +63,7 @@ t.test("bytes belong behind the place before them, or before the one behind them
     ],
     between: [{ from: anchors[0], to: anchors[1] }],
   });
-  const [first] = placements(anchors, { from: 0, to: 600 }, undefined).placed;
+  const [first] = placements(anchors, { from: 0, to: 600 }, { known: undefined, volumeSize: 4096 }).placed;
   t.same(first, { at: 0, position: 900, length: 100 }, "what lies before the first place");
   const turned = placements(
     [
@@ -71,7 +71,23 @@ t.test("bytes belong behind the place before them, or before the one behind them
       { at: 10, position: 0 },
     ],
     { from: 0, to: 20 },
-    undefined,
+    { known: undefined, volumeSize: 4096 },
   );
   t.same(turned, { placed: [{ at: 10, position: 0, length: 10 }], between: [] }, "places in the wrong order");
+  const two = [
+    { at: 0, position: 0 },
+    { at: 1512, position: 2000 },
+  ];
+  t.same(
+    placements(two, { from: 0, to: 1600 }, { known: undefined, volumeSize: 1024 }),
+    {
+      placed: [
+        { at: 0, position: 0, length: 1024 },
+        { at: 536, position: 1024, length: 976 },
+        { at: 1512, position: 2000, length: 48 },
+      ],
+      between: [],
+    },
+    "not beyond a volume",
+  );
 });
