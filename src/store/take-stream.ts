@@ -123,8 +123,6 @@ export class StreamTaker {
   #edge: { entry: PlacedEntry; bytes: Uint8Array } | undefined;
   /** What was on disk of a piece before bytes came whose place is not sure. */
   #other: { entry: PlacedEntry; index: number; bytes: Buffer } | undefined;
-  /** Of pieces that were found between the gaps of one stretch. */
-  readonly #found = new Set<number>();
   /** Sizes of gaps. */
   readonly #units = new Set<number>();
   #fault: { error: unknown } | undefined;
@@ -179,43 +177,50 @@ export class StreamTaker {
    */
   async search({ from, to, length, read }: LooseBytes): Promise<void> {
     const lost = to - from - length;
+    const missing: { entry: PlacedEntry; index: number; inside: number; size: number }[] = [];
+    for (let at = from; at < to; ) {
+      const step = this.#stepAt(at);
+      if (step === undefined || step.from >= to) break;
+      at = step.to;
+      const [entry] = step.entries;
+      const it = entry !== undefined && step.large ? await this.#doubted(entry) : undefined;
+      if (entry === undefined || it?.check === undefined) continue;
+      for (let index = 0; index < it.check.good.length; index++) {
+        const inside = entry.offset + index * PIECE_BYTES - from;
+        const size = Math.min(PIECE_BYTES, entry.size - index * PIECE_BYTES);
+        if (inside < 0 || inside + size > to - from || (await this.#isOnDisk(it, it.check, index))) continue;
+        missing.push({ entry, index, inside, size });
+      }
+    }
+    // The first and the last have gaps in them. One gap may have taken what is between.
+    const inner = missing.slice(1, -1);
+    if (lost >= inner.reduce((sum, it) => sum + it.size, 0)) return;
     const shifts: number[] = [];
     for (const it of likelyShifts(lost, this.#units)) if (shifts.push(it) === MAX_TRIES) break;
+    const found = new Set<number>();
     let tries = MAX_TRIES;
     // A piece with a gap in it is found by no shift: the others come first.
     for (const [first, end] of ROUNDS) {
-      for (let at = from; at < to && tries > 0; ) {
-        const step = this.#stepAt(at);
-        if (step === undefined || step.from >= to) break;
-        at = step.to;
-        const [entry] = step.entries;
-        const it = entry !== undefined && step.large ? await this.#doubted(entry) : undefined;
-        if (entry === undefined || it?.check === undefined) continue;
-        const { digests, good } = it.check;
-        for (let index = 0; index < good.length && tries > 0; index++) {
-          const inside = entry.offset + index * PIECE_BYTES - from;
-          const size = Math.min(PIECE_BYTES, entry.size - index * PIECE_BYTES);
-          if (inside < 0 || inside + size > to - from || (await this.#isOnDisk(it, it.check, index))) continue;
-          const likely = new Set([...this.#found, ...shifts.slice(first, end)]);
-          for (const shift of likely) {
-            if (inside - shift < 0 || inside - shift + size > length || tries-- <= 0) continue;
-            const bytes = read(inside - shift, size);
-            if (!isPiece(bytes, digests, index)) continue;
-            await writeFull(it.handle, it.file, bytes, index * PIECE_BYTES);
-            good[index] = 1;
-            this.#found.add(shift);
-            this.#units.add(Math.abs(shift)).add(Math.abs(lost - shift));
-            this.#context.progress(size);
-            this.#context.written(size);
-            break;
-          }
-          // Others may want to end: this takes a millisecond for each try.
-          await setImmediate();
-          throwIfAborted();
+      for (const { entry, index, inside, size } of inner) {
+        const it = await this.#doubted(entry);
+        if (it?.check === undefined || it.check.good[index] === 1) continue;
+        for (const shift of new Set([...found, ...shifts.slice(first, end)])) {
+          if (inside - shift < 0 || inside - shift + size > length || tries-- <= 0) continue;
+          const bytes = read(inside - shift, size);
+          if (!isPiece(bytes, it.check.digests, index)) continue;
+          await writeFull(it.handle, it.file, bytes, index * PIECE_BYTES);
+          it.check.good[index] = 1;
+          found.add(shift);
+          this.#units.add(Math.abs(shift)).add(Math.abs(lost - shift));
+          this.#context.progress(size);
+          this.#context.written(size);
+          break;
         }
+        // Others may want to end: this takes a millisecond for each try.
+        await setImmediate();
+        throwIfAborted();
       }
     }
-    this.#found.clear();
     if (this.#units.size > MAX_UNITS) this.#units.clear();
   }
 

