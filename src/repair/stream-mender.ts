@@ -1,6 +1,6 @@
 /**
- * Completes volumes of a stream from the recovery files that follow them: what came of a volume that is not good is kept
- * on disk until these have come. One volume at a time, so that a stream of any length needs the room of two.
+ * Completes volumes of a stream from the recovery files that follow them: what came of a volume that is not good is
+ * kept on disk until these have come. One volume at a time, so that a stream of any length needs the room of two.
  */
 import { mkdir, open, rm } from "node:fs/promises";
 import { join } from "node:path";
