@@ -17,6 +17,7 @@ import { BucketHealth } from "./bucket-health.ts";
 import { cacheBytes, defaultBucketCache, nameInCache, prepareCache } from "./cache-folder.ts";
 import { CachedFiles } from "./cached-files.ts";
 import { ChunkFolder } from "./chunk-folder.ts";
+import { DamageList } from "./damage-list.ts";
 import { openThrough } from "./open-blob.ts";
 import { type Admit, isBucketFault, ReleaseMirror } from "./release-mirror.ts";
 import type { BucketObjects, CacheAnswer, CacheCounts, CacheOrder } from "./types.ts";
@@ -52,6 +53,7 @@ export class CachedStore extends Store {
   readonly #health: BucketHealth;
   readonly #mirror: ReleaseMirror;
   readonly #fetcher: BlobFetcher;
+  readonly #damage: DamageList;
   #fetchedOf: readonly Release[] = [];
   readonly #urls = new Map<Digest, { url: Promise<string>; untilMs: number }>();
   readonly #closed = new AbortController();
@@ -67,6 +69,7 @@ export class CachedStore extends Store {
     this.#health = new BucketHealth(objects.name);
     this.#chunks = new ChunkFolder(dir, limitBytes);
     this.#mirror = new ReleaseMirror(objects, dir, this.#health, admit);
+    this.#damage = new DamageList(objects, this.#health, (message) => this.#report(message));
     const lists = {
       largeSize: (digest: Digest) => this.#largeSize(digest),
       listsOf: async (digest: Digest, size: number) => {
@@ -111,8 +114,10 @@ export class CachedStore extends Store {
   async answer(order: CacheOrder): Promise<CacheAnswer> {
     if (order.kind === "open") return await this.#fetcher.open(order.digest);
     if (order.kind === "discard") await this.#chunks.discard(order.chunk);
-    else if (order.kind === "presign") return { url: await this.#urlOf(order.digest) };
-    else await this.#fetcher.bring(order.digest, order.first, order.count, order.ahead);
+    else if (order.kind === "presign") {
+      const url = await this.#urlOf(order.digest);
+      return url === undefined ? undefined : { url };
+    } else await this.#fetcher.bring(order.digest, order.first, order.count, order.ahead);
     return undefined;
   }
 
@@ -150,7 +155,8 @@ export class CachedStore extends Store {
       await sleep(POLL_MS, undefined, { signal, ref: false }).catch(() => {});
       if (signal.aborted) return;
       try {
-        await this.#mirror.poll();
+        // Whatever is wrong with a release.
+        await Promise.all([this.#mirror.poll(), this.#damage.follow()]);
         await this.releases();
         for (const { stream } of this.faults) this.#mirror.doubt(stream);
         await this.#mirror.past();
@@ -194,9 +200,10 @@ export class CachedStore extends Store {
     return undefined;
   }
 
-  /** While the bucket does not answer nobody is sent there. */
-  #urlOf(digest: Digest): Promise<string> {
+  /** While the bucket does not answer nobody is sent there; undefined: nobody is for this blob, which is damaged. */
+  async #urlOf(digest: Digest): Promise<string | undefined> {
     this.#health.check();
+    if (!(await this.#damage.allows(digest))) return undefined;
     const now = performance.now();
     const known = this.#urls.get(digest);
     if (known !== undefined && known.untilMs > now) return known.url;

@@ -66,7 +66,7 @@ export type CacheOrder =
   | { kind: "pieces"; digest: Digest; first: number; count: number; ahead: number }
   /** A chunk is damaged: remove it. */
   | { kind: "discard"; chunk: Digest }
-  /** A URL at which clients get the blob from the bucket itself. */
+  /** A URL at which clients get the blob from the bucket itself, unless it is known to be damaged there. */
   | { kind: "presign"; digest: Digest };
 
 /** What is known of a blob. */
@@ -88,7 +88,7 @@ export interface BlobPieceFacts {
   memory: SharedMemory;
 }
 
-/** The answer to an order: facts for `open`, the URL for `presign`. */
+/** The answer to an order: facts for `open`, the URL for `presign` if there is one to give. */
 export type CacheAnswer = BlobFacts | { url: string } | undefined;
 
 /**

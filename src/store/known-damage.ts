@@ -16,7 +16,13 @@ const schema = z.strictObject({ damaged: z.array(digestSchema) });
 /** The blobs of a store that were damaged when it was last checked. */
 export async function readKnownDamage(dir: string): Promise<Set<Digest>> {
   const text = await readFile(join(dir, DAMAGED_FILE), "utf8").catch(() => undefined);
-  return new Set(text === undefined ? [] : parseNote(schema, text)?.damaged);
+  return (text === undefined ? undefined : parseKnownDamage(text)) ?? new Set();
+}
+
+/** Parses the list; undefined when the text is something else. */
+export function parseKnownDamage(text: string): Set<Digest> | undefined {
+  const found = parseNote(schema, text);
+  return found && new Set(found.damaged);
 }
 
 /** Replaces the list, durably; the caller holds the lock of the store. */

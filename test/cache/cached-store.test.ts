@@ -14,6 +14,7 @@ import {
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import t from "tap";
+import { fsck } from "../../src/fsck.ts";
 import { digestOf, hexOf } from "../../src/io/digest.ts";
 import { type ServeOptions, type Serving, serve } from "../../src/serve.ts";
 import { unpack } from "../../src/unpack.ts";
@@ -340,6 +341,37 @@ t.test("who is sent to the bucket, and who never is", { skip }, async (t) => {
   proxy.fault = () => undefined;
   for (const redirect of ["64MiB", "above=", "above=x", "below=1MiB"])
     await t.rejects(serving(gateway.name("same"), { redirect }), { code: "ERR_USAGE", message: /--redirect/ });
+});
+
+t.test("nobody is sent to what fsck found to be damaged, until it is repaired", { skip }, async (t) => {
+  if (gateway === undefined) return;
+  const store = await unpacked("known", 1, files);
+  const name = gateway.name("known");
+  await putStore(store, name);
+  const hex = hexOf(digestOf(files["files/exact"]));
+  const spoilt = Buffer.from(files["files/exact"]);
+  spoilt[5] = (spoilt[5] ?? 0) ^ 1;
+  for (const blobs of [join(store, "blobs"), join(gateway.data, "airferry", "known", "blobs")])
+    writeFileSync(join(blobs, "sha256", hex.slice(0, 2), hex), spoilt);
+  const folder = await serving(store);
+  const { url } = await serving(name, { redirect: "above=1MiB", workers: 2 });
+  const bundle = join(dir, "known-1");
+  const statusOf = async (path: string) => (await fetch(url + path, { redirect: "manual" })).status;
+  const becomes = async (status: number) => {
+    for (let wait = 0; (await statusOf("/files/exact")) !== status && wait < 100; wait++) await sleep(50);
+    t.equal(await statusOf("/files/exact"), status);
+  };
+  t.equal(await statusOf("/files/exact"), 307, "nobody knows yet");
+  t.equal((await fsck(name)).problems.length, 1);
+  await becomes(500);
+  t.equal((await ask(`${folder.url}/files/exact`)).status, 500, "as of a folder");
+  const right = { headers: { range: `bytes=${MIB}-` }, redirect: "manual" as const };
+  t.same(await ask(`${url}/files/exact`, right), await ask(`${folder.url}/files/exact`, right), "what is right of it");
+  t.equal(await statusOf("/files/limit"), 307, "others are as before");
+  await fsck(name, { repairFrom: [bundle], trust });
+  await becomes(307);
+  const { location } = (await ask(`${url}/files/exact`, { redirect: "manual" })).headers;
+  t.equal(digestOf(Buffer.from(await (await fetch(location ?? "")).arrayBuffer())), `sha256:${hex}`);
 });
 
 t.test("without the digests of pieces blobs are read whole first", { skip }, async (t) => {
