@@ -280,13 +280,13 @@ async function writeTreeOf(
   }
 }
 
-/** The URL of a site: registries have no path before `/v2/`. @throws {AirferryError} ERR_USAGE */
+/**
+ * The URL of a site: registries have no path before `/v2/`, and a server answers nothing for a host that is none.
+ * @throws {AirferryError} ERR_USAGE
+ */
 function treeBase(text: string): string {
-  const url = /^[!-~]+$/.test(text) && URL.canParse(text) ? new URL(text) : undefined;
-  const isSite =
-    url !== undefined &&
-    /^https?:$/.test(url.protocol) &&
-    `${url.pathname}${url.search}${url.hash}${url.username}${url.password}` === "/";
+  const url = /^https?:\/\/[\w.:[\]-]+\/*$/i.test(text) && URL.canParse(text) ? new URL(text) : undefined;
+  const isSite = url !== undefined && `${url.pathname}${url.search}${url.hash}${url.username}${url.password}` === "/";
   if (isSite) return text.replace(/\/+$/, "");
   throw new AirferryError("ERR_USAGE", `cannot use --base "${text}": not the URL of a site`, {
     expected: "http://HOST[:PORT] or https://HOST[:PORT], without a path",

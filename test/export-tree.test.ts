@@ -275,6 +275,7 @@ t.test("what is refused before anything is written", async (t) => {
     [{ dir: join(dir, "a\nb") }, /characters that web servers interpret/],
     [{ base: "mirror" }, /not the URL of a site/],
     [{ base: "http://h/path" }, /not the URL of a site/],
+    [{ base: "http://*" }, /not the URL of a site/],
     [{ base: "http://u:p@h" }, /not the URL of a site/],
     [{ base: "http://h\n" }, /not the URL of a site/],
     [{ base: "ftp://h" }, /not the URL of a site/],
