@@ -52,7 +52,7 @@ t.test("behind stock nginx, and as a website", { timeout: 300_000 }, async (t) =
     const server = await nginxWith(t, join(dir, "nginx"), own("nginx.conf"), port);
     // nginx compares these letter by letter.
     const paths = [...all].filter((it) => !it.includes("QUAY.IO"));
-    await compare(t, url, base, paths, "all that the server's pages lead to");
+    await compare(t, url, base, paths, "all that the server's pages lead to", "bucket");
     await checkPages(t, base);
     for (const it of [
       "/.airferry/nginx.conf",
@@ -115,7 +115,7 @@ t.test("behind stock nginx, and as a website", { timeout: 300_000 }, async (t) =
     // A website knows no queries, has each repository's own blobs, and no empty lists; configuration has another address.
     const other = /[?]|QUAY\.IO|^\/(?:s\/[^/]+\/)?config\/|\/v2$|\/(?:referrers|blobs)\/sha/;
     const paths = [...all].filter((it) => !other.test(it));
-    await compare(t, url, site.origin, paths, "all that the server's pages lead to", true);
+    await compare(t, url, site.origin, paths, "all that the server's pages lead to", "website");
     await checkPages(t, site.origin);
   });
 });
