@@ -81,7 +81,11 @@ export async function upload(
     source.progress?.(-source.size, false);
   }
   const earlier = await unfinished(bucket, key);
-  const end = await uploadInParts(bucket, key, source, buffers, earlier);
+  const end = await uploadInParts(bucket, key, source, buffers, earlier).catch((error: unknown) => {
+    if (earlier === undefined || !isOthers(error)) throw error;
+    source.progress?.(-source.size, false);
+    return undefined;
+  });
   // A storage drops unfinished uploads at some time, perhaps now: once more from the start.
   return end ?? (await uploadInParts(bucket, key, source, buffers, undefined)) ?? { is: "there" };
 }
@@ -276,6 +280,12 @@ async function complete(
       ? { is: "there" }
       : undefined;
   }
+}
+
+/** Whether another program began the upload, without checksums of its parts: it can only be left alone. */
+function isOthers(error: unknown): boolean {
+  const { name } = ((error as Error).cause ?? error) as Error;
+  return name === "InvalidPart" || name === "InvalidRequest";
 }
 
 /** Whether the upload does not exist any more. */
