@@ -83,7 +83,7 @@ export function placements(
   const placed: Placement[] = [];
   const between: Between[] = [];
   const before = (it: Anchor, most: number) => {
-    const start = Math.floor((it.position - 1) / volumeSize) * volumeSize;
+    const start = Math.max(0, Math.floor((it.position - 1) / volumeSize) * volumeSize);
     const length = Math.min(most, it.position - start);
     if (length > 0) placed.push({ at: it.at - length, position: it.position - length, length });
   };

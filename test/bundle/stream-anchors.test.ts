@@ -90,4 +90,6 @@ t.test("bytes belong behind the place before them, or before the one behind them
     },
     "not beyond a volume",
   );
+  const begin = placements([{ at: 50, position: 0 }], { from: 0, to: 60 }, { known: undefined, volumeSize: 4096 });
+  t.same(begin.placed, [{ at: 50, position: 0, length: 10 }], "nothing is before the first byte");
 });
