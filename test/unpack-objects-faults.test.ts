@@ -122,6 +122,27 @@ t.test("a storage that ignores conditions is no place for a store", { skip: !has
   t.notOk(existsSync(join(folder, "releases")));
 });
 
+t.test("no store begins inside a tree, or inside another store", { skip: !hasGateway }, async (t) => {
+  const { store } = freshStore();
+  const bundle = fresh("bundle");
+  makeBundle(bundle, { files, keys: [key] });
+  const bucket = await openBucket(parseS3Target(store));
+  t.teardown(() => bucket.close());
+  const { prefix } = parseS3Target(store);
+  for (const [mark, what, places] of [
+    [".airferry/tree.json", /inside a tree that airferry export wrote/, [prefix, `${prefix}/files`]],
+    ["airferry-store.json", /inside another store/, [`${prefix}/blobs`]],
+  ] as const) {
+    await bucket.put(mark, Buffer.from("{}"));
+    for (const place of places) {
+      const error = await refused(unpack([bundle], { store: gateway?.name(place) ?? "", trust }));
+      t.match(error, { code: "ERR_USAGE", message: what, hint: `s3://airferry/${prefix}-store?` }, place);
+    }
+    await bucket.remove([mark]);
+  }
+  t.match(await bucket.folder("", 10), { folders: [], objects: [] }, "nothing was written");
+});
+
 t.test("a storage that fails for a moment changes nothing", { skip: !hasGateway }, async (t) => {
   if (proxy === undefined) return;
   const { store, folder } = freshStore(proxy.endpoint);

@@ -20,6 +20,7 @@ import { makeWorkFolder } from "../io/scratch-folder.ts";
 import { shellWord } from "../io/shell.ts";
 import { type Bucket, openBucket } from "../s3/bucket.ts";
 import { uploadFile } from "../s3/object-file.ts";
+import { placeAbove } from "../s3/places.ts";
 import { S3Lease } from "../s3/s3-lease.ts";
 import { isS3Name, parseS3Target } from "../s3/s3-target.ts";
 import { dropUploads, PART_BYTES } from "../s3/s3-upload.ts";
@@ -108,14 +109,18 @@ class ObjectStore extends Store {
     this.bucket = bucket;
   }
 
-  /** @throws {AirferryError} ERR_NOT_FOUND when there is none and `create` is not set; ERR_STORE_INVALID */
+  /**
+   * @throws {AirferryError} ERR_NOT_FOUND when there is none and `create` is not set; ERR_STORE_INVALID; ERR_USAGE for
+   *   a new one inside something else
+   */
   static async open(name: string, { create = false }: { create?: boolean }): Promise<ObjectStore> {
     const bucket = await openBucket(parseS3Target(name));
     let dir: string | undefined;
     try {
       const found = await bucket.get(STORE_FILE, MAX_SMALL_BYTES);
       if (found === undefined && !create) throw noStore(bucket);
-      if (found !== undefined) verifyVersion(bucket, found.bytes);
+      if (found === undefined) await refuseInside(bucket);
+      else verifyVersion(bucket, found.bytes);
       dir = await makeWorkFolder(FOLDER);
       const store = new ObjectStore(bucket, dir);
       await store.#refresh();
@@ -386,6 +391,24 @@ function rank(path: string): number {
 
 /** Beginning of the names of work folders. */
 const FOLDER = "airferry-s3-";
+
+/** A tree is there for everybody to read, and what a store keeps inside one is in its way. */
+async function refuseInside({ target }: Bucket): Promise<void> {
+  const above = await placeAbove(target, ["tree"]);
+  if (above === undefined) return;
+  const { kind, prefix } = above;
+  const at = target.name.indexOf("?");
+  const free = `s3://${target.bucket}/${prefix}-store${at < 0 ? "" : target.name.slice(at)}`;
+  const what = kind === "tree" ? "a tree that airferry export wrote" : "another store";
+  const place = `s3://${target.bucket}${prefix === "" ? "" : `/${prefix}`}`;
+  throw new AirferryError("ERR_USAGE", `cannot make a store in "${target.name}": it is inside ${what}: "${place}"`, {
+    path: target.name,
+    hint:
+      prefix === ""
+        ? "give it a bucket of its own: everything in this one is below that"
+        : `give it a bucket of its own, or a prefix that nothing else has: airferry unpack BUNDLE --trust KEY --store ${shellWord(free)}`,
+  });
+}
 
 function noStore({ target }: Bucket): AirferryError {
   return new AirferryError("ERR_NOT_FOUND", `cannot open store "${target.name}": no ${STORE_FILE} there`, {

@@ -20,15 +20,15 @@ import { digestSchema, parseNote } from "../io/own-file.ts";
 import { printable } from "../io/printable.ts";
 import { shellWord } from "../io/shell.ts";
 import { type Bucket, openBucket } from "../s3/bucket.ts";
+import { PLACE_KEYS, placeAbove } from "../s3/places.ts";
 import { S3Lease } from "../s3/s3-lease.ts";
 import type { S3Target } from "../s3/s3-target.ts";
 import { OWN_FOLDER, STEPS } from "./object-plan.ts";
 import { formatRecords, type ObjectRecord, parseRecords } from "./object-record.ts";
 
-const STATE_KEY = `${OWN_FOLDER}tree.json`;
+const STATE_KEY = PLACE_KEYS.tree;
 const LOCK_KEY = `${OWN_FOLDER}lock`;
 const LIST_FOLDER = `${OWN_FOLDER}lists/`;
-const STORE_KEY = "airferry-store.json";
 const TREE_VERSION = 1;
 const MAX_STATE_BYTES = 1024 * 1024;
 /** Of about a million objects. */
@@ -268,23 +268,12 @@ async function refuseForeign(bucket: Bucket): Promise<void> {
           : `give it a bucket of its own, or a prefix that nothing else has: airferry export tree ${shellWord(name)}`,
     });
   };
-  const parts = target.prefix === "" ? [] : target.prefix.split("/");
-  for (let count = 0; count < parts.length; count++) {
-    const prefix = parts.slice(0, count).join("/");
-    const above = await openBucket({ ...target, prefix });
-    try {
-      for (const [key, what] of [
-        [STORE_KEY, "a store"],
-        [STATE_KEY, "another tree"],
-      ] as const) {
-        // Whoever may read nothing there learns nothing of it either.
-        if ((await above.head(key).catch(() => undefined)) === undefined) continue;
-        const place = `s3://${target.bucket}${prefix === "" ? "" : `/${prefix}`}`;
-        refuse(`it is inside ${what}: "${place}"`, prefix === "" ? undefined : `${prefix}-tree`);
-      }
-    } finally {
-      above.close();
-    }
+  const above = await placeAbove(target);
+  if (above !== undefined) {
+    const { kind, prefix } = above;
+    const place = `s3://${target.bucket}${prefix === "" ? "" : `/${prefix}`}`;
+    const what = kind === "store" ? "a store" : "another tree";
+    refuse(`it is inside ${what}: "${place}"`, prefix === "" ? undefined : `${prefix}-tree`);
   }
   const { folders, objects } = await bucket.folder("", 3);
   const other = [...folders.map((it) => `${it}/`), ...objects.map((it) => it.key)].find(
