@@ -33,6 +33,11 @@ export function growthOf(growth: Growth): Growth {
   return { ...growth, exponent, bytesEach: (bytes - bytes0) / (size - size0) };
 }
 
+function verdictOf(row: Growth): string {
+  if (row.sizes.length === 0) return "not run";
+  return [isTimeWithin(row) ? "" : "TIME", isMemoryWithin(row) ? "" : "MEMORY"].join(" ").trim() || "ok";
+}
+
 function isTimeWithin({ exponent, cpuSeconds }: Growth): boolean {
   return exponent === undefined || (cpuSeconds.at(-2) ?? 0) < MIN_CPU_SECONDS || exponent <= MAX_EXPONENT;
 }
@@ -41,9 +46,9 @@ function isMemoryWithin({ peakBytes }: Growth): boolean {
   return (peakBytes.at(-1) ?? 0) <= MAX_BYTES;
 }
 
-/** Whether a row keeps its limits. */
+/** Whether a row was measured and keeps its limits. */
 export function isWithin(growth: Growth): boolean {
-  return isTimeWithin(growth) && isMemoryWithin(growth);
+  return growth.sizes.length > 0 && isTimeWithin(growth) && isMemoryWithin(growth);
 }
 
 /** Lines of a table; with a baseline, how the CPU of the largest common size changed since. */
@@ -57,7 +62,7 @@ export function tableOf(rows: readonly Growth[], before: Baseline<Growth> | unde
     row.exponent === undefined ? "-" : `n^${row.exponent.toFixed(2)}`,
     row.peakBytes.map((it) => mib(it).replace(" MiB", "")).join(" "),
     row.bytesEach === undefined ? "-" : row.bytesEach.toFixed(Math.abs(row.bytesEach) < 10 ? 2 : 0),
-    [isTimeWithin(row) ? "" : "TIME", isMemoryWithin(row) ? "" : "MEMORY"].join(" ").trim() || "ok",
+    verdictOf(row),
     changeSince(row, before),
   ]);
   const widths = head.map((name, column) => Math.max(name.length, ...cells.map((row) => row[column]?.length ?? 0)));

@@ -28,6 +28,9 @@ t.test("isWithin() marks what grows too fast, or takes too much", async (t) => {
   t.ok(isWithin(made({ cpuSeconds: [0.2, 0.3, 0.5, 3] })), "start-up");
   t.ok(isWithin(made({ peakBytes: [0, 0, 0, 400_000_000] })));
   t.notOk(isWithin(made({ peakBytes: [0, 0, 0, 400_000_001] })));
+  const none = made({ sizes: [], cpuSeconds: [], peakBytes: [] });
+  t.notOk(isWithin(none), "what was not measured keeps nothing");
+  t.match(tableOf([none], undefined)[1], /not run/);
 });
 
 t.test("tableOf() says what is above its limit, and how CPU changed since the baseline", async (t) => {
