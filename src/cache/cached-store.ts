@@ -5,6 +5,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { AirferryError } from "../errors.ts";
 import type { Digest } from "../io/digest.ts";
+import { formatBytes } from "../io/format.ts";
 import { hasPieces } from "../io/piece-digests.ts";
 import { openObjects } from "../s3/direct-objects.ts";
 import { parseS3Target } from "../s3/s3-target.ts";
@@ -18,12 +19,15 @@ import { cacheBytes, defaultBucketCache, nameInCache, prepareCache } from "./cac
 import { CachedFiles } from "./cached-files.ts";
 import { ChunkFolder } from "./chunk-folder.ts";
 import { DamageList } from "./damage-list.ts";
+import { documentBytes } from "./document-bytes.ts";
 import { openThrough } from "./open-blob.ts";
 import { type Admit, isBucketFault, ReleaseMirror } from "./release-mirror.ts";
 import type { BucketObjects, CacheAnswer, CacheCounts, CacheOrder } from "./types.ts";
 
 /** How often the bucket is asked for new releases. */
 const POLL_MS = 500;
+/** How often documents are counted that other processes may have brought. */
+const COUNT_MS = 60_000;
 /** How long clients may use a URL that leads them to the bucket, and how long it is given to more of them. */
 const REDIRECT_S = 3600;
 const SAME_URL_MS = 1_200_000;
@@ -61,6 +65,9 @@ export class CachedStore extends Store {
   #reported = "";
   /** Until when nothing more is said of a cache that cannot be written. */
   #quietMs = 0;
+  /** Changes of the mirror that were counted, and when. */
+  #counted = { changes: -1, atMs: 0 };
+  #isTight = false;
 
   constructor(dir: string, objects: BucketObjects, limitBytes: number, { admit, report = () => {} }: CacheOptions) {
     super(dir, objects.name);
@@ -98,6 +105,7 @@ export class CachedStore extends Store {
       if (here.length === 0 || !(error instanceof AirferryError)) throw error;
       this.#tell(error);
     }
+    await this.#countDocuments();
   }
 
   /** Follows the bucket until the store is closed; `report` hears what goes wrong. */
@@ -123,11 +131,12 @@ export class CachedStore extends Store {
 
   counts(): CacheCounts {
     const { downSince, errors } = this.#health;
-    const { usedBytes, limitBytes, evictedChunks } = this.#chunks;
+    const { usedBytes, documentBytes, limitBytes, evictedChunks } = this.#chunks;
     return {
       ...this.#fetcher.counts,
       errors,
       usedBytes,
+      documentBytes,
       limitBytes,
       evictedChunks,
       ...(downSince !== undefined && { downSince }),
@@ -165,7 +174,27 @@ export class CachedStore extends Store {
       } catch (error) {
         if (!signal.aborted) this.#tell(error);
       }
+      await this.#countDocuments();
     }
+  }
+
+  /** Has the documents counted in the limit, after they changed. Never throws. */
+  async #countDocuments(): Promise<void> {
+    const { changes } = this.#mirror;
+    const atMs = performance.now();
+    if (changes === this.#counted.changes && atMs - this.#counted.atMs < COUNT_MS) return;
+    this.#counted = { changes, atMs };
+    this.#chunks.documentsHave(await documentBytes(this.dir));
+    const { documentBytes: bytes, roomBytes, limitBytes } = this.#chunks;
+    const isTight = bytes + roomBytes > limitBytes;
+    if (isTight && !this.#isTight) {
+      const sizes = `${formatBytes(bytes)}, --cache-size is ${formatBytes(limitBytes)}`;
+      const all = `${formatBytes(roomBytes)} of content are kept beside them, ${formatBytes(bytes + roomBytes)} in all`;
+      this.#report(
+        `the records of releases in the cache "${this.dir}" have ${sizes}: ${all}; give more with --cache-size`,
+      );
+    }
+    this.#isTight = isTight;
   }
 
   #tell(error: unknown): undefined {

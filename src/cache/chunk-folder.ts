@@ -23,7 +23,9 @@ const statFile = promisify(stat);
 
 /** Longer than any write takes: such files were left by processes that ended. */
 const OLD_TEMPORARY_MS = 60_000;
-/** Chunks are removed from this part of the limit on, while others are still written, */
+/** Chunks have this much however large the documents are: what is fetched ahead for a client stays until it is read. */
+const LEAST_BYTES = 48 * 1024 * 1024;
+/** Chunks are removed from this part of their room on, while others are still written, */
 const START = 0.95;
 /** and down to this one. */
 const KEEP = 0.85;
@@ -50,13 +52,21 @@ interface Found {
   usedMs: number;
 }
 
-/** The chunks in one folder. Several processes may use one: each file is whole, or not there. */
+/**
+ * The chunks in one folder. Several processes may use one: each file is whole, or not there. They share the limit with
+ * the documents of the cache, which are never removed here.
+ */
 export class ChunkFolder {
   readonly dir: string;
   readonly limitBytes: number;
+  /** Of chunks. */
   #usedBytes = 0;
+  #documentBytes = 0;
   #evicted = 0;
   #evicting: Promise<void> | undefined;
+  readonly #writing = new Set<string>();
+  /** What changed since each count began: bytes of chunks, by their files. */
+  readonly #counting = new Set<Map<string, number>>();
   readonly #shards = new Map<string, Promise<unknown>>();
 
   constructor(dir: string, limitBytes: number) {
@@ -64,8 +74,24 @@ export class ChunkFolder {
     this.limitBytes = limitBytes;
   }
 
+  /** Of chunks and documents. */
   get usedBytes(): number {
-    return this.#usedBytes;
+    return this.#usedBytes + this.#documentBytes;
+  }
+
+  get documentBytes(): number {
+    return this.#documentBytes;
+  }
+
+  /** How much chunks may have: what documents leave of the limit, and enough to serve from in any case. */
+  get roomBytes(): number {
+    return Math.max(this.limitBytes - this.#documentBytes, LEAST_BYTES);
+  }
+
+  /** Hears how much the documents have now, and makes room for them. */
+  documentsHave(bytes: number): void {
+    this.#documentBytes = bytes;
+    this.#evictIfFull();
   }
 
   get evictedChunks(): number {
@@ -74,9 +100,7 @@ export class ChunkFolder {
 
   /** Counts what is there, and removes what ended processes left. */
   async scan(): Promise<void> {
-    const before = this.#usedBytes;
-    const found = await this.#found();
-    this.#usedBytes += found.reduce((sum, it) => sum + it.bytes, 0) - before;
+    await this.#count();
     this.#evictIfFull();
   }
 
@@ -92,6 +116,18 @@ export class ChunkFolder {
    */
   async put(digest: Digest, bytes: Uint8Array): Promise<void> {
     const file = chunkPath(this.dir, digest);
+    this.#writing.add(file);
+    try {
+      await this.#keep(file, bytes);
+      this.#changed(file, blockBytes(bytes.length));
+    } finally {
+      this.#writing.delete(file);
+    }
+    this.#evictIfFull();
+    if (this.#usedBytes > this.roomBytes) await this.#evicting?.catch(() => {});
+  }
+
+  async #keep(file: string, bytes: Uint8Array): Promise<void> {
     try {
       await this.#write(file, bytes);
     } catch (cause) {
@@ -104,9 +140,6 @@ export class ChunkFolder {
         throw ioError("write", file, again);
       });
     }
-    this.#usedBytes += rounded(bytes.length);
-    this.#evictIfFull();
-    if (this.#usedBytes > this.limitBytes) await this.#evicting?.catch(() => {});
   }
 
   /** Removes a chunk. */
@@ -115,7 +148,7 @@ export class ChunkFolder {
     const found = await statFile(file).catch(() => undefined);
     if (found === undefined) return;
     await rm(file, { force: true, recursive: true });
-    this.#usedBytes -= rounded(found.size);
+    this.#changed(file, -blockBytes(found.size));
   }
 
   async #write(file: string, bytes: Uint8Array): Promise<void> {
@@ -144,9 +177,12 @@ export class ChunkFolder {
   }
 
   #evictIfFull(): void {
-    if (this.#usedBytes <= this.limitBytes * START || this.#evicting !== undefined) return;
+    if (this.#usedBytes <= this.roomBytes * START || this.#evicting !== undefined) return;
     // What cannot be removed is tried again with the next chunk.
-    this.#evict(this.limitBytes * KEEP).catch(() => {});
+    this.#evict(this.roomBytes * KEEP).then(
+      () => this.#evictIfFull(),
+      () => {},
+    );
   }
 
   #evict(keepBytes: number): Promise<void> {
@@ -157,18 +193,37 @@ export class ChunkFolder {
   }
 
   async #removeOldest(keepBytes: number): Promise<void> {
-    const counted = this.#usedBytes;
-    const found = await this.#found();
-    let used = found.reduce((sum, it) => sum + it.bytes, 0);
-    // Others may have removed or written some as well.
-    this.#usedBytes += used - counted;
+    const found = await this.#count();
     found.sort((a, b) => a.usedMs - b.usedMs);
     for (const { file, bytes } of found) {
-      if (used <= keepBytes) break;
+      // Others are written meanwhile.
+      if (this.#usedBytes <= keepBytes) break;
       await rm(file, { force: true });
-      used -= bytes;
-      this.#usedBytes -= bytes;
+      this.#changed(file, -bytes);
       this.#evicted++;
+    }
+  }
+
+  /** Notes a chunk that came, with its bytes, or went. */
+  #changed(file: string, bytes: number): void {
+    this.#usedBytes += bytes;
+    for (const it of this.#counting) it.set(file, Math.max(0, bytes));
+  }
+
+  /** Counts what is there; other processes may have removed or written some. What changes meanwhile counts once. */
+  async #count(): Promise<Found[]> {
+    const changed = new Map<string, number>();
+    this.#counting.add(changed);
+    try {
+      const found = await this.#found();
+      let used = 0;
+      // What is being written is added when it is.
+      for (const { file, bytes } of found) if (!changed.has(file) && !this.#writing.has(file)) used += bytes;
+      for (const bytes of changed.values()) used += bytes;
+      this.#usedBytes = used;
+      return found;
+    } finally {
+      this.#counting.delete(changed);
     }
   }
 
@@ -186,14 +241,15 @@ export class ChunkFolder {
           if (now - stats.mtimeMs > OLD_TEMPORARY_MS) await rm(file, { force: true }).catch(() => {});
           continue;
         }
-        found.push({ file, bytes: rounded(stats.size), usedMs: Math.max(stats.atimeMs, stats.mtimeMs) });
+        found.push({ file, bytes: blockBytes(stats.size), usedMs: Math.max(stats.atimeMs, stats.mtimeMs) });
       }
     });
     return found;
   }
 }
 
-function rounded(bytes: number): number {
+/** What a file of a size has of a disk. */
+export function blockBytes(bytes: number): number {
   return Math.ceil(bytes / BLOCK_BYTES) * BLOCK_BYTES;
 }
 

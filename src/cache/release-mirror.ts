@@ -64,6 +64,7 @@ export class ReleaseMirror {
   /** Streams whose records in the bucket are not right, and when they are looked at again. */
   readonly #refused = new Map<string, { error: AirferryError; pauseMs: number; untilMs: number }>();
   #isStore = false;
+  #changes = 0;
   #polling: Promise<void> | undefined;
 
   constructor(objects: BucketObjects, dir: string, health: BucketHealth, admit?: Admit) {
@@ -96,6 +97,11 @@ export class ReleaseMirror {
         if ((await ifThere(folder, stat(folder))) === undefined) await this.#fetch(stream, name, true);
       }
     }
+  }
+
+  /** Grows whenever records come or go. */
+  get changes(): number {
+    return this.#changes;
   }
 
   /** Names of the streams in the bucket. */
@@ -184,6 +190,7 @@ export class ReleaseMirror {
   async #drop(stream: string): Promise<void> {
     this.#etags.delete(stream);
     await rm(streamFolder(this.#dir, stream), { recursive: true, force: true });
+    this.#changes++;
   }
 
   async #follow(stream: string): Promise<void> {
@@ -228,7 +235,9 @@ export class ReleaseMirror {
       const path = join(folder, name);
       // Another process may be at work in a young one.
       const isLeft = name.startsWith(TEMPORARY) && Date.now() - (await lstat(path)).mtimeMs > OLD_TEMPORARY_MS;
-      if (isPruned || isLeft) await rm(path, { recursive: true, force: true });
+      if (!isPruned && !isLeft) continue;
+      await rm(path, { recursive: true, force: true });
+      this.#changes++;
     }
   }
 
@@ -268,6 +277,7 @@ export class ReleaseMirror {
       throw ioError("write", folder, error);
     } finally {
       await rm(temporary, { recursive: true, force: true });
+      this.#changes++;
     }
   }
 

@@ -108,8 +108,10 @@ export interface CacheCounts {
   /** Chunks that were refused since their bytes are not what was signed. */
   refused: number;
   evictedChunks: number;
-  /** In the folder now. */
+  /** In the folder now: chunks and documents. */
   usedBytes: number;
+  /** Of these, what is no chunk: records of releases. */
+  documentBytes: number;
   limitBytes: number;
   /** When the bucket stopped answering, RFC 3339; absent: it answers. */
   downSince?: string;

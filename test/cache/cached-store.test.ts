@@ -1,16 +1,6 @@
 /** A server on a store in a bucket, beside one on the same store in a folder: every answer must be the same. */
 import { createHash } from "node:crypto";
-import {
-  chmodSync,
-  cpSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  truncateSync,
-  writeFileSync,
-} from "node:fs";
+import { chmodSync, cpSync, mkdirSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import t from "tap";
@@ -386,24 +376,4 @@ t.test("without the digests of pieces blobs are read whole first", { skip }, asy
   const hex = hexOf(digestOf(files["files/exact"]));
   writeFileSync(join(gateway.data, "airferry", "lost", "blobs", "sha256", hex.slice(0, 2), hex), noise(2 * MIB, 5));
   t.equal((await ask(`${url}/files/exact`)).status, 500);
-});
-
-t.test("a full cache makes room", { skip }, async (t) => {
-  if (gateway === undefined) return;
-  const many = Object.fromEntries(Array.from({ length: 3 }, (_, at) => [`files/f${at}`, noise(24 * MIB, 20 + at)]));
-  const store = await unpacked("many", 1, many);
-  const name = gateway.name("many");
-  await putStore(store, name);
-  const { url, cache } = await serving(name, { cacheSize: "64MiB" });
-  for (let round = 0; round < 2; round++) {
-    for (const [path, bytes] of Object.entries(many)) {
-      t.equal((await ask(`${url}/${path}`)).digest, createHash("sha256").update(bytes).digest("hex"));
-    }
-  }
-  t.ok((await metricOf(url, "airferry_cache_evicted_total")) > 0);
-  const used = readdirSync(join(cache, "blobs"), { recursive: true, withFileTypes: true })
-    .filter((it) => it.isFile())
-    .reduce((sum, it) => sum + statSync(join(it.parentPath, it.name)).size, 0);
-  t.ok(used <= 64 * MIB, `${used}`);
-  t.ok(readFileSync(join(cache, "airferry-cache.json"), "utf8").includes("s3://airferry/many"));
 });

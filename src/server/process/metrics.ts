@@ -112,6 +112,7 @@ function cacheFamilies(counts: Counters["cache"]): [string, "counter" | "gauge",
     ["cache_misses_total", "counter", "Chunks that were not in the cache.", of("misses")],
     ["cache_evicted_total", "counter", "Chunks that were removed to make room.", of("evictedChunks")],
     ["cache_bytes", "gauge", "Bytes in the cache.", of("usedBytes")],
+    ["cache_record_bytes", "gauge", "Of these, records of releases.", of("documentBytes")],
     ["cache_limit_bytes", "gauge", "Bytes that the cache may hold.", of("limitBytes")],
   ];
 }

@@ -39,6 +39,7 @@ const cache = cacheCounters(1, {
   refused: 0,
   evictedChunks: 0,
   usedBytes: 1,
+  documentBytes: 1,
   limitBytes: 2,
 });
 const ofBucket = formatMetrics({ ...emptyCounters(), cache }, { releases: [], freeBytes: 1 });
