@@ -53,13 +53,14 @@ import { buildEntries, isRight, SourceDamage } from "./store/build-entries.ts";
 import { Committer } from "./store/committer.ts";
 import { type CopyContext, copyEntries } from "./store/copy-entries.ts";
 import { copyToObjects } from "./store/copy-objects.ts";
+import { copyPieces } from "./store/copy-pieces.ts";
 import { bytesLost, copyStream, volumesLost } from "./store/copy-stream.ts";
 import { copyVolumes, volumesAgain } from "./store/copy-volumes.ts";
 import { ContentDamage } from "./store/damage.ts";
 import { dropOldIncoming, importRelease, standingOf } from "./store/import-release.ts";
 import { bytesWaiting, Incoming, importedBlobs, isMediumName, mediaToCome } from "./store/incoming.ts";
 import { readKnownDamage, writeKnownDamage } from "./store/known-damage.ts";
-import { TRUST_FOLDER } from "./store/layout.ts";
+import { incomingFolder, TRUST_FOLDER } from "./store/layout.ts";
 import { openNamedStore } from "./store/object-store.ts";
 import { findOwnPieces } from "./store/own-pieces.ts";
 import type { Store } from "./store/store.ts";
@@ -498,7 +499,6 @@ async function takeIn(work: Work): Promise<UnpackReport> {
   const lacking = await verifyBase(work, report, present, recipes);
   const needed = PlacedEntries.in(inventory.entries).filter((it) => !present.hasEntry(it));
   if (lacking) report.need = lacking;
-  if (store.bucket !== undefined) requireAllVolumes(work, needed);
   await checkSpace(work, needed, recipes.whole, report.digest);
   await removeWrong(wrong, needed, work);
   const incoming = await Incoming.open(store.dir, report.digest);
@@ -529,7 +529,10 @@ async function takeIn(work: Work): Promise<UnpackReport> {
           lacking: lackingIn(inventory, present, recipes.lacking),
           report,
         });
-  if (report.missing.length > 0) await incoming.saveState({ ...state, missing: report.missing });
+  if (report.missing.length > 0) {
+    await incoming.saveState({ ...state, missing: report.missing });
+    await store.save();
+  }
   // Also if all entries are there: a volume may be damaged between or behind them.
   refuse(work.folders, work.damaged);
   if (report.missing.length > 0) {
@@ -1067,23 +1070,9 @@ function unreadableVolume(error: unknown, { copies, inventory }: Contents): Stre
   return volume && { position: index * inventory.volumeSize, length: volume.size };
 }
 
-/**
- * An entry may begin on one medium and end on another: object storage has no quarantine for its parts.
- * @throws {AirferryError} ERR_USAGE when volumes are not given that are needed; for damaged ones what is wrong
- */
-function requireAllVolumes({ contents, folders, damaged }: Work, needed: PlacedEntries): void {
-  const missing = volumesNeeded(needed, contents.inventory).filter((it) => contents.copies[it]?.[0] === undefined);
-  if (missing.length === 0) return;
-  refuse(folders, damaged);
-  const names = missing.slice(0, 3).map(volumeName).join(", ");
-  const more = missing.length > 3 ? ` and ${missing.length - 3} more` : "";
-  throw new AirferryError(
-    "ERR_USAGE",
-    `cannot unpack "${folders.join('", "')}" into object storage: it takes all media of a set in one command: ${names}${more} not given`,
-    {
-      hint: `airferry unpack ${shellWords(folders)} THE-OTHER-MEDIA --trust KEY --store STORE; one drive only: copy each medium to disk first`,
-    },
-  );
+/** What came of an entry from earlier media has another digest now. */
+function spoiledText(path: string): string {
+  return `what earlier media brought of "${printableName(path)}" was not right in the bucket any more, and was removed: they are needed once more`;
 }
 
 /** Copies what is needed from the available volumes; returns the volumes that are still to come. */
@@ -1109,17 +1098,39 @@ async function copy(work: Work, incoming: Incoming, needed: PlacedEntries, repor
   };
   const { bucket } = store;
   if (bucket !== undefined) {
-    if (!whole) return wanted.filter((it) => files[it] === undefined).map(volumeName);
+    const copied: Digest[] = [];
     try {
       const damaged = await readKnownDamage(store.dir);
       const isSuspect = (digest: Digest) => damaged.has(digest);
       const has = (digest: Digest, size: number) => store.hasBlob(digest, size);
-      const added = (digest: Digest, size: number) => store.addBlob(digest, size);
-      if (needed.length > 0) await copyToObjects(needed, { bucket, volumes, has, isSuspect, added, progress, written });
+      const added = (digest: Digest, size: number) => {
+        store.addBlob(digest, size);
+        copied.push(digest);
+      };
+      const context = { bucket, volumes, has, isSuspect, added, progress, written };
+      if (!whole) {
+        const missing = await copyPieces(needed, {
+          ...context,
+          inventory,
+          pool,
+          folder: incomingFolder("", report.digest),
+          spoiled: (it) => options.notice?.(spoiledText(it.path)),
+          remove: (keys) => store.removeObjects(keys),
+        });
+        // Of large blobs the storage does not say that they are right: later media ask this note.
+        incoming.noteBlobs(copied);
+        return missing.map(volumeName);
+      }
+      if (needed.length > 0) await copyToObjects(needed, { ...context, hasEnd: true });
+      return [];
+    } catch (error) {
+      incoming.noteBlobs(copied);
+      // What a medium brought counts, whatever is wrong with the rest of it.
+      if (!whole) await runToEnd(() => store.save()).catch(() => undefined);
+      throw error;
     } finally {
       await volumes.close();
     }
-    return [];
   }
   const committer = new Committer(store.dir, (digests) => incoming.noteBlobs(digests));
   const context: CopyContext = {

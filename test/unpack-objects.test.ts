@@ -130,10 +130,6 @@ t.test(
 t.test("a set of media comes in one command", { skip: !hasGateway }, async (t) => {
   const { store, folder } = freshStore();
   const { folders } = makeBundle(fresh("bundle"), { files, keys: [key], volumeSize: 5_000_000, perMedium: 4 });
-  t.match(await refused(unpack(folders.slice(0, 1), { trust, store })), {
-    code: "ERR_USAGE",
-    message: /it takes all media of a set in one command: data.tar.0004/,
-  });
   t.match(await unpack(folders, { trust, store }), { complete: true });
   t.equal(await holds(folder, files), true);
 });

@@ -23,8 +23,8 @@ const MAX_ROUNDS = 1000;
 /** What an upload needs. */
 interface UploadSource {
   size: number;
-  /** Of all bytes, signed. */
-  digest: Digest;
+  /** Of all bytes, signed. Undefined: pieces of something that is checked later. */
+  digest: Digest | undefined;
   /** What is there under the key is known to be wrong, whatever the storage says of it. */
   isSuspect?: boolean;
   /** Only hashes the bytes, and sends nothing. */
@@ -101,7 +101,7 @@ async function uploadAtOnce(
     const bytes = memory.subarray(0, size);
     if (size > 0) await fill(0, bytes);
     const actual = size === 0 ? EMPTY_DIGEST : digestOfHex(hash("sha256", bytes, "hex"));
-    if (actual !== digest) return { is: "differs", digest: actual };
+    if (isOther(actual, digest)) return { is: "differs", digest: actual };
     if (!onlyCompare) await bucket.put(key, bytes, headers);
     progress?.(size, !onlyCompare);
     return { is: onlyCompare ? "there" : "written" };
@@ -131,7 +131,7 @@ async function compare(
     buffers.give(memory);
   }
   const actual = digestOfHex(whole.digest("hex"));
-  const end: UploadEnd = actual === digest ? { is: "there" } : { is: "differs", digest: actual };
+  const end: UploadEnd = isOther(actual, digest) ? { is: "differs", digest: actual } : { is: "there" };
   return { end, composite: `${parts.digest("base64")}-${Math.ceil(size / partBytes)}` };
 }
 
@@ -250,7 +250,7 @@ async function uploadInParts(
     throw error;
   }
   const actual = digestOfHex(whole.digest("hex"));
-  if (actual !== digest) {
+  if (isOther(actual, digest)) {
     await runToEnd(() =>
       bucket.attempt("stop the upload of", key, (client, signal) => client.abortUpload(of, signal)),
     ).catch(() => undefined);
@@ -291,6 +291,10 @@ function isOthers(error: unknown): boolean {
 /** Whether the upload does not exist any more. */
 function isGone(error: unknown): boolean {
   return isAbsent((error as Error).cause ?? error);
+}
+
+function isOther(actual: Digest, expected: Digest | undefined): boolean {
+  return expected !== undefined && actual !== expected;
 }
 
 function digestOfHex(hex: string): Digest {

@@ -21,9 +21,11 @@ const STEPS_AT_ONCE = 4;
 const PUTS_AT_ONCE = 8;
 
 /** Context of a copy. */
-interface ObjectCopyContext {
+export interface ObjectCopyContext {
   bucket: Bucket;
   volumes: VolumeSet;
+  /** Whether the end of the archive is in these volumes. */
+  hasEnd: boolean;
   /** Whether a blob exists and needs no copy. */
   has(digest: Digest, size: number): boolean;
   /** Whether a blob was found to be damaged: all of it is written, whatever the storage says of what it has. */
@@ -56,7 +58,7 @@ export async function copyToObjects(entries: PlacedEntries, context: ObjectCopyC
     large = turn;
     await turn;
   });
-  const stray = await checkEnd(context.volumes);
+  const stray = context.hasEnd ? await checkEnd(context.volumes) : undefined;
   if (stray !== undefined) throw new ContentDamage(stray.position, 1);
 }
 

@@ -45,6 +45,7 @@ import { openStore, Store } from "./store.ts";
 const MAX_SMALL_BYTES = 1024 * 1024;
 const MAX_JOURNAL_BYTES = 1024 * 1024 * 1024;
 const MAX_PIECES_READ = 256 * 1024 * 1024;
+const MAX_BLOBS_NOTE = 256 * 1024 * 1024;
 /** More documents than this are no store that airferry wrote. */
 const MAX_DOCUMENTS = 1_000_000;
 const AT_ONCE = 8;
@@ -58,6 +59,8 @@ const READ: Readonly<Record<string, number>> = {
 const DOCUMENT = /^(?:(?:signatures|trust)\/)?[A-Za-z0-9][A-Za-z0-9._-]*$/;
 const TRUST_FILE = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
 const INCOMING_STATE = /^incoming\/[0-9a-f]{64}\/bundle\.json$/;
+/** These blobs came with earlier media. */
+const INCOMING_BLOBS = /^incoming\/[0-9a-f]{64}\/blobs$/;
 /** Documents that a killed or an overtaken process may not replace. */
 const CONDITIONAL =
   /^(?:airferry-store\.json|journal\.jsonl|trust\/trust\.\d+\.json|releases\/[^/]+\/(?:current|floor\.json))$/;
@@ -213,8 +216,13 @@ class ObjectStore extends Store {
     }
   }
 
-  override dropUploads(): Promise<void> {
-    return dropUploads(this.bucket, "blobs/");
+  override async dropUploads(): Promise<void> {
+    await dropUploads(this.bucket, "blobs/");
+    await dropUploads(this.bucket, "incoming/");
+  }
+
+  override removeObjects(keys: readonly string[]): Promise<void> {
+    return this.#remove(keys);
   }
 
   /** Does not exist any more for this process; the object stays until something right is written there. */
@@ -302,8 +310,14 @@ class ObjectStore extends Store {
       this.#records.delete(key);
       for (const it of names) this.#known.delete(it);
     }
-    const isNote = (it: string) => INCOMING_STATE.test(it) || it === DAMAGED_FILE;
+    const isNote = (it: string) => isIncoming(it) || it === DAMAGED_FILE;
     const gone = [...this.#known.keys()].filter((it) => !there.has(it) && isNote(it));
+    // The state of an import is the last of its objects: without it nobody would look for the others.
+    for (const state of gone.filter((it) => INCOMING_STATE.test(it))) {
+      const others: string[] = [];
+      for await (const { key } of this.bucket.list(`${dirname(state)}/`)) if (key !== state) others.push(key);
+      await this.#remove(others);
+    }
     await this.#remove(gone);
     for (const it of gone) this.#known.delete(it);
   }
@@ -334,11 +348,12 @@ class ObjectStore extends Store {
     }
     for await (const { key } of this.bucket.list(`${TRUST_FOLDER}/`))
       if (TRUST_FILE.test(key.slice(TRUST_FOLDER.length + 1))) wanted.push(key);
-    for await (const { key } of this.bucket.list("incoming/")) if (INCOMING_STATE.test(key)) wanted.push(key);
+    for await (const { key } of this.bucket.list("incoming/")) if (isIncoming(key)) wanted.push(key);
     // A new store begins with the first save.
     await writeFile(join(this.dir, STORE_FILE), `${JSON.stringify({ storeVersion: STORE_VERSION })}\n`);
+    const limitOf = (path: string) => (INCOMING_BLOBS.test(path) ? MAX_BLOBS_NOTE : MAX_SMALL_BYTES);
     await eachLimited(wanted, AT_ONCE, (path) =>
-      this.#fetch(path, path === JOURNAL_FILE ? MAX_JOURNAL_BYTES : MAX_SMALL_BYTES),
+      this.#fetch(path, path === JOURNAL_FILE ? MAX_JOURNAL_BYTES : limitOf(path)),
     );
   }
 
@@ -368,9 +383,14 @@ class ObjectStore extends Store {
   }
 }
 
+/** Whether it is noted of an unfinished import. */
+function isIncoming(path: string): boolean {
+  return INCOMING_STATE.test(path) || INCOMING_BLOBS.test(path);
+}
+
 function isDocument(path: string): boolean {
   const [top = "", stream = "", name = "", ...rest] = path.split("/");
-  if (top === "incoming") return INCOMING_STATE.test(path);
+  if (top === "incoming") return isIncoming(path);
   if (top === TRUST_FOLDER) return TRUST_FILE.test(path.slice(top.length + 1));
   if (top !== "releases") return path === STORE_FILE || path === JOURNAL_FILE || path === DAMAGED_FILE;
   if (rest.length === 0) return name === CURRENT_FILE || name === FLOOR_FILE;

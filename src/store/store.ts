@@ -120,6 +120,9 @@ export class Store implements StoreReader {
   /** Drops what was uploaded of objects that are not complete; a folder has its quarantine for that. */
   async dropUploads(): Promise<void> {}
 
+  /** Removes objects of an unfinished import; a folder has none. */
+  async removeObjects(_keys: readonly string[]): Promise<void> {}
+
   /** Removes blobs that no release needs. */
   async removeBlobs(digests: readonly Digest[]): Promise<void> {
     for (const it of digests) await rm(this.blobPath(it), { force: true });
