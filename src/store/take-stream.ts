@@ -38,6 +38,8 @@ const ROUNDS = [
   [64, 512],
   [512, MAX_TRIES],
 ] as const;
+/** Most that may be lost in one stretch: there are too many places for what lies between gaps. */
+const MAX_LOST_BYTES = 1024 * 1024 * 1024;
 /** So many sizes of gaps are remembered. */
 const MAX_UNITS = 8;
 
@@ -177,6 +179,8 @@ export class StreamTaker {
    */
   async search({ from, to, length, read }: LooseBytes): Promise<void> {
     const lost = to - from - length;
+    // No piece fits, or the link was down for long: shifts cannot be guessed, and to look for what is missing is slow.
+    if (length < PIECE_BYTES || Math.abs(lost) > MAX_LOST_BYTES) return;
     const missing: { entry: PlacedEntry; index: number; inside: number; size: number }[] = [];
     for (let at = from; at < to; ) {
       const step = this.#stepAt(at);
