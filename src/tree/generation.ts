@@ -31,7 +31,7 @@ import {
 } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import { AirferryError } from "../errors.ts";
-import { ifThere, ioError, makeFolder, syncPath, writeAtomic } from "../io/atomic.ts";
+import { ifThere, ioError, isLeftover, makeFolder, syncPath, writeAtomic } from "../io/atomic.ts";
 import { type Digest, digestOf, hexOf } from "../io/digest.ts";
 import { throwIfAborted } from "../io/limit.ts";
 import { type HeldLock, takeLock } from "../io/process-lock.ts";
@@ -215,9 +215,9 @@ export class TreeFolder {
   }
 
   async #removeUnfinished(): Promise<void> {
-    for (const folder of [this.dir, this.path("generations")]) {
+    for (const folder of [this.dir, this.path("generations"), this.path("isos")]) {
       for (const name of await readdir(folder))
-        if (UNFINISHED.test(name)) await rm(join(folder, name), { recursive: true, force: true });
+        if (UNFINISHED.test(name) || isLeftover(name)) await rm(join(folder, name), { recursive: true, force: true });
     }
   }
 }
