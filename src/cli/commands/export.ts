@@ -78,7 +78,7 @@ export const exportCommand: Register = (program, run) => {
     .option("--ca <file>", "tree: certificate (PEM) of the CA of the web server's certificate, served as /ca.crt")
     .addHelpText(
       "after",
-      "\nExamples:\n  airferry export image registry.k8s.io/pause:3.10 --store /srv/airferry --out pause.tar\n  airferry export image capi-builder --store /srv/airferry --load podman\n  airferry export tree /srv/mirror --store /srv/airferry --base http://mirror.example.com\n  airferry export tree 's3://mirror?endpoint=https://s3.site.example' --store /srv/airferry --base http://mirror.example.com\n\nAIRFERRY_STORE replaces --store.\nExit status: 0 done, 1 failed, 2 usage, 130 interrupted.",
+      "\nExamples:\n  airferry export image registry.k8s.io/pause:3.10 --store /srv/airferry --out pause.tar\n  airferry export image capi-builder --store /srv/airferry --load podman\n  airferry export tree /srv/mirror --store /srv/airferry --base http://mirror.example.com\n  airferry export tree 's3://mirror?endpoint=https://s3.example' --store /srv/airferry --base http://mirror.example.com\n\nAIRFERRY_STORE replaces --store.\nExit status: 0 done, 1 failed, 2 usage, 130 interrupted.",
     )
     .action((what: What, names: string[], flags: ExportFlags, command) =>
       run(command.opts(), async (output) => {
