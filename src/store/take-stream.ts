@@ -389,11 +389,13 @@ export class StreamTaker {
     const results = await pool.run({ pieces: [], bytes, headers: new Uint8Array(0), frames });
     heapMayHaveGrown();
     for (const [index, { digest, size }] of entries.entries()) {
-      this.#busy.delete(digest);
       if (results[index]?.digest !== digest) {
+        // Only then may another copy of it be written there.
         await rm(incoming.smallFile(digest), { force: true });
+        this.#busy.delete(digest);
         continue;
       }
+      this.#busy.delete(digest);
       this.#done.add(digest);
       progress(size);
       written(size);
