@@ -16,7 +16,7 @@ go_build() {
   command -v go >/dev/null || { echo "$name: Go is not installed: the tests that need it are skipped" >&2; exit 1; }
   echo "$name: building $name $version (once, minutes)" >&2
   rm -rf "$part"
-  CGO_ENABLED=0 GOBIN=$part timeout 1800 nice "$@" >"$CLIENTS/$name.log" 2>&1 || {
+  CGO_ENABLED=0 GOBIN=$part timeout 900 nice "$@" >"$CLIENTS/$name.log" 2>&1 || {
     echo "$name: cannot build it: $(tail -n 1 "$CLIENTS/$name.log"); the tests that need it are skipped" >&2
     exit 1
   }
