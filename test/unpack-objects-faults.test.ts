@@ -1,54 +1,31 @@
 /** unpack into object storage that fails, is full, is gone for a while, or that others write to as well. */
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { AirferryError } from "../src/errors.ts";
+import type { AirferryError } from "../src/errors.ts";
 import { openBucket } from "../src/s3/bucket.ts";
 import { parseS3Target } from "../src/s3/s3-target.ts";
 import { checkStore } from "../src/store/check-store.ts";
 import { unpack } from "../src/unpack.ts";
-import { makeBundle, makeKey, noise, sampleFiles } from "./fixtures/bundle-maker.ts";
-import { needs } from "./fixtures/clients.ts";
-import { scratch } from "./fixtures/program.ts";
+import { startBucketBench } from "./fixtures/bucket-bench.ts";
+import { makeBundle, noise, sampleFiles } from "./fixtures/bundle-maker.ts";
+import { refused } from "./fixtures/refused.ts";
 import { startFaultyProxy } from "./fixtures/s3-faults.ts";
 import { startGateway } from "./fixtures/s3-gateway.ts";
 import { holds } from "./fixtures/unpacked.ts";
 
-const hasGateway = needs(t, "versitygw");
-const root = scratch(t);
-const gateway = hasGateway ? await startGateway(join(root, "gateway")) : undefined;
+const { skip, gateway, key, trust, fresh, freshStore } = await startBucketBench(t);
 const proxy = gateway && (await startFaultyProxy(gateway.endpoint));
 t.teardown(() => proxy?.close());
-t.teardown(() => gateway?.stop());
-Object.assign(process.env, gateway?.env);
-const key = makeKey();
-const keyFile = join(root, "key.pub");
-const trust = [keyFile];
-writeFileSync(keyFile, key.pem);
 const files: Record<string, Buffer> = {
   ...sampleFiles(),
   "files/copy-of-513": noise(513, 4),
   "isos/copy.iso": noise(3_300_000, 8),
   "isos/large.iso": noise(17_500_000, 9),
 };
-let count = 0;
-const fresh = (name: string) => join(root, `${name}-${count++}`);
-/** The name of a new store, and the folder in which the gateway keeps its objects. */
-function freshStore(through = gateway?.endpoint): { store: string; folder: string } {
-  const prefix = `st-${count++}/deep`;
-  return { store: gateway?.name(prefix, through) ?? "", folder: join(gateway?.data ?? "", "airferry", prefix) };
-}
-async function refused(work: Promise<unknown>): Promise<AirferryError> {
-  const error = await work.then(
-    () => new Error("no error"),
-    (it: unknown) => it,
-  );
-  if (error instanceof AirferryError) return error;
-  throw error;
-}
 
-t.test("two unpacks at once: one is told to wait, and neither loses a release", { skip: !hasGateway }, async (t) => {
+t.test("two unpacks at once: one is told to wait, and neither loses a release", { skip }, async (t) => {
   const { store, folder } = freshStore();
   const bundles = [1, 2, 3].map((serial) => {
     const bundle = fresh("bundle");
@@ -83,7 +60,7 @@ t.test("two unpacks at once: one is told to wait, and neither loses a release", 
   t.same(new Set(lines.map((it) => JSON.parse(it).n)).size, lines.length);
 });
 
-t.test("a lock that was lost stops the writer before anything becomes visible", { skip: !hasGateway }, async (t) => {
+t.test("a lock that was lost stops the writer before anything becomes visible", { skip }, async (t) => {
   const { store, folder } = freshStore();
   const bundle = fresh("bundle");
   makeBundle(bundle, { files, keys: [key] });
@@ -105,7 +82,7 @@ t.test("a lock that was lost stops the writer before anything becomes visible", 
   t.notOk(existsSync(join(folder, "releases/test/current")));
 });
 
-t.test("a storage that ignores conditions is no place for a store", { skip: !hasGateway }, async (t) => {
+t.test("a storage that ignores conditions is no place for a store", { skip }, async (t) => {
   if (proxy === undefined) return;
   const { store, folder } = freshStore(proxy.endpoint);
   const bundle = fresh("bundle");
@@ -122,7 +99,7 @@ t.test("a storage that ignores conditions is no place for a store", { skip: !has
   t.notOk(existsSync(join(folder, "releases")));
 });
 
-t.test("no store begins inside a tree, or inside another store", { skip: !hasGateway }, async (t) => {
+t.test("no store begins inside a tree, or inside another store", { skip }, async (t) => {
   const { store } = freshStore();
   const bundle = fresh("bundle");
   makeBundle(bundle, { files, keys: [key] });
@@ -143,7 +120,7 @@ t.test("no store begins inside a tree, or inside another store", { skip: !hasGat
   t.match(await bucket.folder("", 10), { folders: [], objects: [] }, "nothing was written");
 });
 
-t.test("a storage that fails for a moment changes nothing", { skip: !hasGateway }, async (t) => {
+t.test("a storage that fails for a moment changes nothing", { skip }, async (t) => {
   if (proxy === undefined) return;
   const { store, folder } = freshStore(proxy.endpoint);
   const bundle = fresh("bundle");
@@ -164,7 +141,7 @@ t.test("a storage that fails for a moment changes nothing", { skip: !hasGateway 
   t.match(await checkStore(folder), { ok: true });
 });
 
-t.test("a storage that is slow, and one that lets nobody in", { skip: !hasGateway }, async (t) => {
+t.test("a storage that is slow, and one that lets nobody in", { skip }, async (t) => {
   if (proxy === undefined) return;
   const { store, folder } = freshStore(proxy.endpoint);
   const bundle = fresh("bundle");
@@ -183,38 +160,34 @@ t.test("a storage that is slow, and one that lets nobody in", { skip: !hasGatewa
   t.equal(await holds(folder, files), true);
 });
 
-t.test(
-  "a gateway that goes away for a while is waited for; one that stays away is named",
-  { skip: !hasGateway },
-  async (t) => {
-    if (gateway === undefined) return;
-    const { store, folder } = freshStore();
-    const bundle = fresh("bundle");
-    makeBundle(bundle, { files, keys: [key] });
-    let away: Promise<void> | undefined;
-    const report = unpack([bundle], {
-      trust,
-      store,
-      progress: () => {
-        away ??= gateway
-          .stop()
-          .then(() => new Promise<void>((done) => setTimeout(done, 700)))
-          .then(() => gateway.start());
-      },
-    });
-    t.match(await report, { complete: true });
-    await away;
-    t.equal(await holds(folder, files), true);
-    await gateway.stop();
-    const nowhere = store;
-    const bucket = await openBucket(parseS3Target(nowhere), { patienceMs: 300 });
-    t.match(await refused(bucket.head("current")), { code: "ERR_OBJECT_STORAGE", message: /ECONNREFUSED/ });
-    bucket.close();
-    await gateway.start();
-  },
-);
+t.test("a gateway that goes away for a while is waited for; one that stays away is named", { skip }, async (t) => {
+  if (gateway === undefined) return;
+  const { store, folder } = freshStore();
+  const bundle = fresh("bundle");
+  makeBundle(bundle, { files, keys: [key] });
+  let away: Promise<void> | undefined;
+  const report = unpack([bundle], {
+    trust,
+    store,
+    progress: () => {
+      away ??= gateway
+        .stop()
+        .then(() => new Promise<void>((done) => setTimeout(done, 700)))
+        .then(() => gateway.start());
+    },
+  });
+  t.match(await report, { complete: true });
+  await away;
+  t.equal(await holds(folder, files), true);
+  await gateway.stop();
+  const nowhere = store;
+  const bucket = await openBucket(parseS3Target(nowhere), { patienceMs: 300 });
+  t.match(await refused(bucket.head("current")), { code: "ERR_OBJECT_STORAGE", message: /ECONNREFUSED/ });
+  bucket.close();
+  await gateway.start();
+});
 
-t.test("a storage that is full is named, and a rerun finishes when it has room", { skip: !hasGateway }, async (t) => {
+t.test("a storage that is full is named, and a rerun finishes when it has room", { skip }, async (t) => {
   if (process.getuid?.() !== 0) return t.pass("tmpfs", { skip: "only root may mount a small tmpfs" });
   const dir = fresh("full");
   const data = join(dir, "data");

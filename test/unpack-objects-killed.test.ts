@@ -1,33 +1,25 @@
 /** unpack into object storage in processes that are killed: nothing wrong is left in the bucket, and a rerun finishes. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import t from "tap";
 import { checkStore } from "../src/store/check-store.ts";
 import { unpack } from "../src/unpack.ts";
-import { makeBundle, makeKey, noise, sampleFiles, sha256 } from "./fixtures/bundle-maker.ts";
-import { needs } from "./fixtures/clients.ts";
-import { COMPILE_CACHE, scratch } from "./fixtures/program.ts";
-import { startGateway } from "./fixtures/s3-gateway.ts";
+import { startBucketBench } from "./fixtures/bucket-bench.ts";
+import { makeBundle, noise, sampleFiles, sha256 } from "./fixtures/bundle-maker.ts";
+import { COMPILE_CACHE } from "./fixtures/program.ts";
 import { seeded } from "./fixtures/seeded.ts";
 import { blobsOf, holds } from "./fixtures/unpacked.ts";
 
-const hasGateway = needs(t, "versitygw");
-const root = scratch(t);
-const gateway = hasGateway ? await startGateway(join(root, "gateway")) : undefined;
-t.teardown(() => gateway?.stop());
-Object.assign(process.env, gateway?.env);
+const { skip, root, gateway, key, keyFile } = await startBucketBench(t);
 const KILLS = 30;
 const ROWS = 2;
 
-t.test(`unpack() killed at ${KILLS} random instants, and a rerun finishes`, { skip: !hasGateway }, async (t) => {
+t.test(`unpack() killed at ${KILLS} random instants, and a rerun finishes`, { skip }, async (t) => {
   if (gateway === undefined) return;
-  const key = makeKey();
-  const keyFile = join(root, "key.pub");
-  writeFileSync(keyFile, key.pem);
   const files: Record<string, Buffer> = { ...sampleFiles(), "isos/large.iso": noise(18_000_000, 30) };
   for (let index = 0; index < 60; index++)
     Object.assign(files, { [`rpms/r/p${index}.rpm`]: noise(2000 + index, 100 + index) });

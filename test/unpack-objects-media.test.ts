@@ -1,43 +1,28 @@
 /** unpack into object storage of a set of media of which one is in the drive at a time. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import t, { type Test } from "tap";
-import { AirferryError } from "../src/errors.ts";
 import { prune } from "../src/prune.ts";
 import { status } from "../src/status.ts";
 import { checkStore } from "../src/store/check-store.ts";
 import { type UnpackReport, unpack } from "../src/unpack.ts";
-import { makeBundle, makeKey, noise, sampleFiles, sha256 } from "./fixtures/bundle-maker.ts";
+import { startBucketBench } from "./fixtures/bucket-bench.ts";
+import { makeBundle, noise, sampleFiles, sha256 } from "./fixtures/bundle-maker.ts";
 import { flip } from "./fixtures/bundle-tamper.ts";
-import { needs } from "./fixtures/clients.ts";
-import { COMPILE_CACHE, scratch } from "./fixtures/program.ts";
-import { startGateway } from "./fixtures/s3-gateway.ts";
+import { COMPILE_CACHE } from "./fixtures/program.ts";
+import { refused } from "./fixtures/refused.ts";
 import { seeded } from "./fixtures/seeded.ts";
 import { blobsOf, holds } from "./fixtures/unpacked.ts";
 
-const skip = !needs(t, "versitygw");
-const root = scratch(t);
-const gateway = skip ? undefined : await startGateway(join(root, "gateway"));
-t.teardown(() => gateway?.stop());
-Object.assign(process.env, gateway?.env);
-const key = makeKey();
-const keyFile = join(root, "key.pub");
-const trust = [keyFile];
-writeFileSync(keyFile, key.pem);
+const { skip, gateway, key, keyFile, trust, fresh, freshStore, root } = await startBucketBench(t);
 const KILLS = 6;
-let count = 0;
-function freshStore(): { store: string; folder: string } {
-  const prefix = `st-${count++}`;
-  return { store: gateway?.name(prefix) ?? "", folder: join(gateway?.data ?? "", "airferry", prefix) };
-}
 /** Small volumes: entries begin on one medium, and end up to three later. */
 const files = sampleFiles();
 function smallSet(serial = 1): string[] {
-  return makeBundle(join(root, `set-${count++}`), { files, keys: [key], volumeSize: 1_048_576, perMedium: 1, serial })
-    .folders;
+  return makeBundle(fresh("set"), { files, keys: [key], volumeSize: 1_048_576, perMedium: 1, serial }).folders;
 }
 /** Medium 1 has a blob of several parts, medium 2 a piece of several parts; the last file goes on on medium 3. */
 const large: Record<string, Buffer> = {
@@ -60,14 +45,6 @@ async function finished(t: Test, folder: string, expected: Record<string, Buffer
   t.equal(await holds(folder, expected), true);
   t.match(await checkStore(folder), { ok: true });
   t.same(piecesIn(folder), [], "nothing of the quarantine is left");
-}
-async function refused(work: Promise<unknown>): Promise<AirferryError> {
-  const error = await work.then(
-    () => new Error("no error"),
-    (it: unknown) => it,
-  );
-  if (error instanceof AirferryError) return error;
-  throw error;
 }
 
 t.test("media come one after the other, in any order, and twice", { skip }, async (t) => {

@@ -1,9 +1,8 @@
 /** unpack into object storage: what is in the bucket is a store, byte for byte; older releases, damage, sets of media. */
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t from "tap";
-import { AirferryError } from "../src/errors.ts";
 import { digestOf } from "../src/io/digest.ts";
 import { status } from "../src/status.ts";
 import { checkStore } from "../src/store/check-store.ts";
@@ -11,81 +10,53 @@ import { writeKnownDamage } from "../src/store/known-damage.ts";
 import { blobPathIn } from "../src/store/layout.ts";
 import { openNamedStore } from "../src/store/object-store.ts";
 import { unpack } from "../src/unpack.ts";
-import { makeBundle, makeKey, noise, sampleFiles, sha256 } from "./fixtures/bundle-maker.ts";
+import { startBucketBench } from "./fixtures/bucket-bench.ts";
+import { makeBundle, noise, sampleFiles, sha256 } from "./fixtures/bundle-maker.ts";
 import { flip } from "./fixtures/bundle-tamper.ts";
-import { needs } from "./fixtures/clients.ts";
-import { scratch } from "./fixtures/program.ts";
-import { startGateway } from "./fixtures/s3-gateway.ts";
+import { refused } from "./fixtures/refused.ts";
 import { blobsOf, holds } from "./fixtures/unpacked.ts";
 
-const hasGateway = needs(t, "versitygw");
-const root = scratch(t);
-const gateway = hasGateway ? await startGateway(join(root, "gateway")) : undefined;
-t.teardown(() => gateway?.stop());
-Object.assign(process.env, gateway?.env);
-const key = makeKey();
-const keyFile = join(root, "key.pub");
-const trust = [keyFile];
-writeFileSync(keyFile, key.pem);
+const { skip, root, key, trust, fresh, freshStore } = await startBucketBench(t);
 const files: Record<string, Buffer> = {
   ...sampleFiles(),
   "files/copy-of-513": noise(513, 4),
   "isos/copy.iso": noise(3_300_000, 8),
   "isos/large.iso": noise(17_500_000, 9),
 };
-let count = 0;
-const fresh = (name: string) => join(root, `${name}-${count++}`);
-/** The name of a new store, and the folder in which the gateway keeps its objects. */
-function freshStore(): { store: string; folder: string } {
-  const prefix = `st-${count++}/deep`;
-  return { store: gateway?.name(prefix) ?? "", folder: join(gateway?.data ?? "", "airferry", prefix) };
-}
-async function refused(work: Promise<unknown>): Promise<AirferryError> {
-  const error = await work.then(
-    () => new Error("no error"),
-    (it: unknown) => it,
+
+t.test("unpack() takes a bundle into a bucket, where it is a store; again is no work", { skip }, async (t) => {
+  const bundle = fresh("bundle");
+  const { store, folder } = freshStore();
+  const notes = { "BOM.html": noise(2_500_000, 5), "BOM.cdx.json": noise(10, 6) };
+  const { digest } = makeBundle(bundle, { files, keys: [key], volumeSize: 5_000_000, notes });
+  let last = 0;
+  let total = 0;
+  const report = await unpack([bundle], { trust, store, progress: (done, all) => ([last, total] = [done, all]) });
+  t.match(report, { complete: true, already: false, stream: "test", serial: 1, digest });
+  t.equal(last, total);
+  t.equal(await holds(folder, files), true);
+  t.match(await checkStore(folder), { ok: true, releases: 1 });
+  t.same(readdirSync(join(folder, "releases/test/000001")).sort(), [
+    "BOM.cdx.json",
+    "BOM.html",
+    "SHA256SUMS",
+    "airferry.json",
+    "data.pieces",
+    "import.json",
+    "signatures",
+    "trust",
+  ]);
+  t.equal(readFileSync(join(folder, "journal.jsonl"), "utf8").trim().split("\n").length, 1);
+  t.notOk(existsSync(join(folder, "incoming")) && readdirSync(join(folder, "incoming")).length > 0);
+  t.match(await unpack([bundle], { trust, store }), { complete: true, already: true, written: 0 });
+  t.same(
+    readdirSync(tmpdir()).filter((it) => it.startsWith(`airferry-s3-${process.pid}-`)),
+    [],
+    "the work folder is gone",
   );
-  if (error instanceof AirferryError) return error;
-  throw error;
-}
+});
 
-t.test(
-  "unpack() takes a bundle into a bucket, where it is a store; again is no work",
-  { skip: !hasGateway },
-  async (t) => {
-    const bundle = fresh("bundle");
-    const { store, folder } = freshStore();
-    const notes = { "BOM.html": noise(2_500_000, 5), "BOM.cdx.json": noise(10, 6) };
-    const { digest } = makeBundle(bundle, { files, keys: [key], volumeSize: 5_000_000, notes });
-    let last = 0;
-    let total = 0;
-    const report = await unpack([bundle], { trust, store, progress: (done, all) => ([last, total] = [done, all]) });
-    t.match(report, { complete: true, already: false, stream: "test", serial: 1, digest });
-    t.equal(last, total);
-    t.equal(await holds(folder, files), true);
-    t.match(await checkStore(folder), { ok: true, releases: 1 });
-    t.same(readdirSync(join(folder, "releases/test/000001")).sort(), [
-      "BOM.cdx.json",
-      "BOM.html",
-      "SHA256SUMS",
-      "airferry.json",
-      "data.pieces",
-      "import.json",
-      "signatures",
-      "trust",
-    ]);
-    t.equal(readFileSync(join(folder, "journal.jsonl"), "utf8").trim().split("\n").length, 1);
-    t.notOk(existsSync(join(folder, "incoming")) && readdirSync(join(folder, "incoming")).length > 0);
-    t.match(await unpack([bundle], { trust, store }), { complete: true, already: true, written: 0 });
-    t.same(
-      readdirSync(tmpdir()).filter((it) => it.startsWith(`airferry-s3-${process.pid}-`)),
-      [],
-      "the work folder is gone",
-    );
-  },
-);
-
-t.test("unpack() brings a second release, and refuses an older one", { skip: !hasGateway }, async (t) => {
+t.test("unpack() brings a second release, and refuses an older one", { skip }, async (t) => {
   const { store, folder } = freshStore();
   const bundles = [1, 2].map((serial) => {
     const bundle = fresh("bundle");
@@ -109,32 +80,28 @@ t.test("unpack() brings a second release, and refuses an older one", { skip: !ha
   );
 });
 
-t.test(
-  "a damaged bundle is refused, nothing wrong is there, and a good copy finishes it",
-  { skip: !hasGateway },
-  async (t) => {
-    const { store, folder } = freshStore();
-    const [bundle, good] = [fresh("bundle"), fresh("good")];
-    makeBundle(bundle, { files, keys: [key], volumeSize: 5_000_000 });
-    makeBundle(good, { files, keys: [key], volumeSize: 5_000_000 });
-    flip(join(bundle, "data.tar.0003"), 1_000_000);
-    const error = await refused(unpack([bundle], { trust, store }));
-    t.match(error, { code: "ERR_DIGEST_MISMATCH", problems: [{ path: "data.tar.0003" }] });
-    t.notOk(existsSync(join(folder, "releases/test/current")));
-    for (const file of blobsOf(folder)) t.equal(sha256(readFileSync(file)), file.slice(-64));
-    t.match(await unpack([bundle, good], { trust, store }), { complete: true }, "the other copy is read");
-    t.equal(await holds(folder, files), true);
-  },
-);
+t.test("a damaged bundle is refused, nothing wrong is there, and a good copy finishes it", { skip }, async (t) => {
+  const { store, folder } = freshStore();
+  const [bundle, good] = [fresh("bundle"), fresh("good")];
+  makeBundle(bundle, { files, keys: [key], volumeSize: 5_000_000 });
+  makeBundle(good, { files, keys: [key], volumeSize: 5_000_000 });
+  flip(join(bundle, "data.tar.0003"), 1_000_000);
+  const error = await refused(unpack([bundle], { trust, store }));
+  t.match(error, { code: "ERR_DIGEST_MISMATCH", problems: [{ path: "data.tar.0003" }] });
+  t.notOk(existsSync(join(folder, "releases/test/current")));
+  for (const file of blobsOf(folder)) t.equal(sha256(readFileSync(file)), file.slice(-64));
+  t.match(await unpack([bundle, good], { trust, store }), { complete: true }, "the other copy is read");
+  t.equal(await holds(folder, files), true);
+});
 
-t.test("a set of media comes in one command", { skip: !hasGateway }, async (t) => {
+t.test("a set of media comes in one command", { skip }, async (t) => {
   const { store, folder } = freshStore();
   const { folders } = makeBundle(fresh("bundle"), { files, keys: [key], volumeSize: 5_000_000, perMedium: 4 });
   t.match(await unpack(folders, { trust, store }), { complete: true });
   t.equal(await holds(folder, files), true);
 });
 
-t.test("a delta takes the rest from the bucket, and builds by recipes there", { skip: !hasGateway }, async (t) => {
+t.test("a delta takes the rest from the bucket, and builds by recipes there", { skip }, async (t) => {
   const { store, folder } = freshStore();
   const base = noise(3_000_000, 40);
   const extra = noise(5000, 41);
@@ -194,37 +161,33 @@ t.test("a delta takes the rest from the bucket, and builds by recipes there", { 
   t.equal(await holds(folder, last), true);
 });
 
-t.test(
-  "what was built and is damaged now is built again, whatever the storage says",
-  { skip: !hasGateway },
-  async (t) => {
-    const { store, folder } = freshStore();
-    const base = noise(100_000, 50);
-    const built = Buffer.concat([base, Buffer.alloc(17_000_000)]);
-    const [first, second] = [fresh("bundle"), fresh("bundle")];
-    makeBundle(first, { files: { "files/base": base }, keys: [key] });
-    const operations: [Buffer | undefined, number, number][] = [
-      [base, 0, base.length],
-      [undefined, 0, 17_000_000],
-    ];
-    const next = { "files/base": base, "isos/new.iso": built };
-    makeBundle(second, {
-      files: next,
-      fromStore: ["files/base"],
-      built: { "isos/new.iso": operations },
-      keys: [key],
-      serial: 2,
-    });
-    await unpack([first], { trust, store });
-    await unpack([second], { trust, store });
-    flip(blobPathIn(folder, digestOf(built)), 9_000_000);
-    const opened = await openNamedStore(store);
-    const lock = await opened.lock();
-    await writeKnownDamage(opened.dir, [digestOf(built)]);
-    await opened.save();
-    await lock.release();
-    await opened.close();
-    t.match(await unpack([second], { trust, store }), { complete: true, written: built.length });
-    t.equal(await holds(folder, next), true);
-  },
-);
+t.test("what was built and is damaged now is built again, whatever the storage says", { skip }, async (t) => {
+  const { store, folder } = freshStore();
+  const base = noise(100_000, 50);
+  const built = Buffer.concat([base, Buffer.alloc(17_000_000)]);
+  const [first, second] = [fresh("bundle"), fresh("bundle")];
+  makeBundle(first, { files: { "files/base": base }, keys: [key] });
+  const operations: [Buffer | undefined, number, number][] = [
+    [base, 0, base.length],
+    [undefined, 0, 17_000_000],
+  ];
+  const next = { "files/base": base, "isos/new.iso": built };
+  makeBundle(second, {
+    files: next,
+    fromStore: ["files/base"],
+    built: { "isos/new.iso": operations },
+    keys: [key],
+    serial: 2,
+  });
+  await unpack([first], { trust, store });
+  await unpack([second], { trust, store });
+  flip(blobPathIn(folder, digestOf(built)), 9_000_000);
+  const opened = await openNamedStore(store);
+  const lock = await opened.lock();
+  await writeKnownDamage(opened.dir, [digestOf(built)]);
+  await opened.save();
+  await lock.release();
+  await opened.close();
+  t.match(await unpack([second], { trust, store }), { complete: true, written: built.length });
+  t.equal(await holds(folder, next), true);
+});

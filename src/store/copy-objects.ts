@@ -96,12 +96,21 @@ function firstOther(actual: Uint8Array, expected: Uint8Array): number {
   return Buffer.compare(actual, expected) === 0 ? -1 : actual.findIndex((byte, index) => byte !== expected[index]);
 }
 
+/** What an upload calls with bytes of an entry: each is checked, and some are sent. */
+export function sending({ progress, written }: Pick<ObjectCopyContext, "progress" | "written">) {
+  return (bytes: number, sent: boolean): void => {
+    progress(bytes);
+    if (sent) written(bytes);
+  };
+}
+
 async function copyOne(
   entry: PlacedEntry,
   writes: boolean,
   buffers: PartBuffers,
-  { bucket, volumes, has, isSuspect, added, progress, written }: ObjectCopyContext,
+  context: ObjectCopyContext,
 ): Promise<void> {
+  const { bucket, volumes, has, isSuspect, added } = context;
   const stray = await checkFrame(volumes, entry);
   if (stray !== undefined) throw new ContentDamage(stray.position, 1, entry);
   const { size, digest } = entry;
@@ -114,10 +123,7 @@ async function copyOne(
       onlyCompare: !writes || has(digest, size),
       isSuspect: isSuspect(digest),
       fill: (position, into) => volumes.fill(entry.offset + position, into),
-      progress: (bytes, sent) => {
-        progress(bytes);
-        if (sent) written(bytes);
-      },
+      progress: sending(context),
     },
     buffers,
   );

@@ -11,7 +11,7 @@ import { piecesOf, volumeName } from "../bundle/volume-layout.ts";
 import { hexOf } from "../io/digest.ts";
 import type { HashPool } from "../io/hash-pool.ts";
 import { PartBuffers, upload } from "../s3/s3-upload.ts";
-import { copyToObjects, type ObjectCopyContext } from "./copy-objects.ts";
+import { copyToObjects, type ObjectCopyContext, sending } from "./copy-objects.ts";
 import { ContentDamage } from "./damage.ts";
 import { blobKey } from "./layout.ts";
 
@@ -81,23 +81,20 @@ class Quarantine {
 
   /** Puts the pieces of an entry there that are on the media, once their volumes were hashed. */
   async put(entry: PlacedEntry): Promise<void> {
-    const { bucket, volumes, progress, written } = this.#context;
+    const { bucket, volumes } = this.#context;
+    const progress = sending(this.#context);
     for (const { key, volume, start, length } of this.#pieces(entry)) {
       if (this.#there.get(key) === length || volumes.file(volume) === undefined) continue;
       await this.#checkVolume(volume);
-      const told = (bytes: number, sent: boolean) => {
-        progress(bytes);
-        if (sent) written(bytes);
-      };
       const fill = (position: number, into: Buffer) => volumes.fill(start + position, into);
-      await upload(bucket, key, { size: length, digest: undefined, fill, progress: told }, this.#buffers);
+      await upload(bucket, key, { size: length, digest: undefined, fill, progress }, this.#buffers);
       this.#there.set(key, length);
     }
   }
 
   /** Makes a blob of an entry of which every piece is here. False: some were wrong, and are lacking now. */
   async make(entry: PlacedEntry): Promise<boolean> {
-    const { bucket, volumes, isSuspect, added, progress, written, spoiled, remove } = this.#context;
+    const { bucket, volumes, isSuspect, added, spoiled, remove } = this.#context;
     const { size, digest } = entry;
     const end = await upload(
       bucket,
@@ -107,10 +104,7 @@ class Quarantine {
         digest,
         isSuspect: isSuspect(digest),
         fill: (position, into) => this.#fill(entry, position, into),
-        progress: (bytes, sent) => {
-          progress(bytes);
-          if (sent) written(bytes);
-        },
+        progress: sending(this.#context),
       },
       this.#buffers,
     );

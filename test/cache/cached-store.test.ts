@@ -8,19 +8,13 @@ import { fsck } from "../../src/fsck.ts";
 import { digestOf, hexOf } from "../../src/io/digest.ts";
 import { type ServeOptions, type Serving, serve } from "../../src/serve.ts";
 import { unpack } from "../../src/unpack.ts";
+import { startBucketBench } from "../fixtures/bucket-bench.ts";
 import { putStore } from "../fixtures/bucket-store.ts";
-import { makeBundle, makeKey, noise } from "../fixtures/bundle-maker.ts";
-import { needs } from "../fixtures/clients.ts";
-import { scratch } from "../fixtures/program.ts";
+import { makeBundle, noise } from "../fixtures/bundle-maker.ts";
 import { startFaultyProxy } from "../fixtures/s3-faults.ts";
-import { startGateway } from "../fixtures/s3-gateway.ts";
 
 const MIB = 1024 * 1024;
-const skip = !needs(t, "versitygw");
-const dir = scratch(t);
-const key = makeKey();
-const trust = [join(dir, "key.pub")];
-writeFileSync(join(dir, "key.pub"), key.pem);
+const { skip, root: dir, gateway, key, trust } = await startBucketBench(t);
 const files = {
   "isos/large.iso": noise(5 * MIB + 77, 1),
   "files/exact": noise(2 * MIB, 2),
@@ -39,11 +33,8 @@ async function unpacked(name: string, serial: number, content: Record<string, Bu
   return store;
 }
 
-const gateway = skip ? undefined : await startGateway(join(dir, "gateway"));
-t.teardown(() => gateway?.stop());
 const proxy = gateway && (await startFaultyProxy(gateway.endpoint));
 t.teardown(() => proxy?.close());
-Object.assign(process.env, gateway?.env);
 
 let caches = 0;
 async function serving(

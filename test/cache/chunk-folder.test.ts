@@ -1,26 +1,17 @@
 /** What a cache may have of the disk, with all that is in it: a server on a store in a bucket, with the smallest cache. */
-import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import t from "tap";
 import { digestOf } from "../../src/io/digest.ts";
 import { serve } from "../../src/serve.ts";
 import { unpack } from "../../src/unpack.ts";
+import { startBucketBench } from "../fixtures/bucket-bench.ts";
 import { putStore } from "../fixtures/bucket-store.ts";
-import { makeBundle, makeKey, noise } from "../fixtures/bundle-maker.ts";
-import { needs } from "../fixtures/clients.ts";
-import { scratch } from "../fixtures/program.ts";
-import { startGateway } from "../fixtures/s3-gateway.ts";
+import { makeBundle, noise } from "../fixtures/bundle-maker.ts";
 
 const MIB = 1024 * 1024;
-const skip = !needs(t, "versitygw");
-const dir = scratch(t);
-const key = makeKey();
-const trust = [join(dir, "key.pub")];
-writeFileSync(join(dir, "key.pub"), key.pem);
-const gateway = skip ? undefined : await startGateway(join(dir, "gateway"));
-t.teardown(() => gateway?.stop());
-Object.assign(process.env, gateway?.env);
+const { skip, root: dir, gateway, key, trust } = await startBucketBench(t);
 
 /** More than content may have. */
 const many = Object.fromEntries(Array.from({ length: 3 }, (_, at) => [`files/f${at}`, noise(22 * MIB, 20 + at)]));

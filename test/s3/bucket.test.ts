@@ -3,13 +3,13 @@ import { hash } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { AirferryError } from "../../src/errors.ts";
 import { runUnder } from "../../src/io/limit.ts";
 import { type Bucket, type BucketLimits, openBucket } from "../../src/s3/bucket.ts";
 import { parseS3Target } from "../../src/s3/s3-target.ts";
 import { needs } from "../fixtures/clients.ts";
 import { makePki } from "../fixtures/pki.ts";
 import { scratch, seededBytes } from "../fixtures/program.ts";
+import { refused } from "../fixtures/refused.ts";
 import { startFaultyProxy } from "../fixtures/s3-faults.ts";
 import { startGateway } from "../fixtures/s3-gateway.ts";
 
@@ -28,15 +28,6 @@ async function bucketAt(name: string, limits: Partial<BucketLimits> = {}): Promi
   const bucket = await openBucket(parseS3Target(name, {}), { patienceMs: 500, ...limits });
   opened.push(bucket);
   return bucket;
-}
-
-async function refused(work: Promise<unknown>): Promise<AirferryError> {
-  const error = await work.then(
-    () => new Error("no error"),
-    (it: unknown) => it,
-  );
-  if (error instanceof AirferryError) return error;
-  throw error;
 }
 
 t.test("objects are written, read, listed and deleted", { skip: !hasGateway }, async (t) => {

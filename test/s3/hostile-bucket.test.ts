@@ -2,10 +2,10 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import t from "tap";
-import { AirferryError } from "../../src/errors.ts";
 import { openBucket } from "../../src/s3/bucket.ts";
 import { openObjects } from "../../src/s3/direct-objects.ts";
 import { parseS3Target } from "../../src/s3/s3-target.ts";
+import { refused } from "../fixtures/refused.ts";
 
 Object.assign(process.env, { AWS_ACCESS_KEY_ID: "testkey", AWS_SECRET_ACCESS_KEY: "test-secret" });
 
@@ -18,15 +18,6 @@ t.teardown(() => {
 });
 const { port } = server.address() as AddressInfo;
 const target = parseS3Target(`s3://bucket/store?endpoint=http://127.0.0.1:${port}`, {});
-
-async function refused(work: Promise<unknown>): Promise<AirferryError> {
-  const error = await work.then(
-    () => new Error("no error"),
-    (it: unknown) => it,
-  );
-  if (error instanceof AirferryError) return error;
-  throw error;
-}
 
 /** A page of a listing that says that there is more. */
 function page(keys: readonly string[], folders: readonly string[], token: string): string {

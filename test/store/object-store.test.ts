@@ -1,9 +1,8 @@
 /** Stores in object storage under all verbs that keep house in them; versioned and locked buckets; what others changed. */
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t from "tap";
-import { AirferryError } from "../../src/errors.ts";
 import { fsck } from "../../src/fsck.ts";
 import { readLines, verifyJournal } from "../../src/journal.ts";
 import { prune } from "../../src/prune.ts";
@@ -17,47 +16,28 @@ import { checkStore } from "../../src/store/check-store.ts";
 import { blobPathIn } from "../../src/store/layout.ts";
 import { openNamedStore } from "../../src/store/object-store.ts";
 import { unpack } from "../../src/unpack.ts";
-import { makeBundle, makeKey, noise, sampleFiles, sha256 } from "../fixtures/bundle-maker.ts";
+import { startBucketBench } from "../fixtures/bucket-bench.ts";
+import { makeBundle, noise, sampleFiles, sha256 } from "../fixtures/bundle-maker.ts";
 import { flip } from "../fixtures/bundle-tamper.ts";
-import { needs } from "../fixtures/clients.ts";
-import { scratch } from "../fixtures/program.ts";
+import { refused } from "../fixtures/refused.ts";
 import { startFaultyProxy } from "../fixtures/s3-faults.ts";
-import { startGateway } from "../fixtures/s3-gateway.ts";
 import { blobsOf, holds } from "../fixtures/unpacked.ts";
 
-const hasGateway = needs(t, "versitygw");
-const root = scratch(t);
-const gateway = hasGateway ? await startGateway(join(root, "gateway")) : undefined;
-t.teardown(() => gateway?.stop());
-Object.assign(process.env, gateway?.env);
-const key = makeKey();
-const keyFile = join(root, "key.pub");
-const trust = [keyFile];
-writeFileSync(keyFile, key.pem);
+const { skip, root, gateway, key, trust, freshStore } = await startBucketBench(t);
 const filesOf = (serial: number) => ({ ...sampleFiles(), "files/n": noise(2_500_000, serial) });
 const bundles = [1, 2, 3].map((serial) => {
   const bundle = join(root, `bundle-${serial}`);
   makeBundle(bundle, { files: filesOf(serial), keys: [key], serial });
   return bundle;
 });
-let count = 0;
 /** A store with these serials, and the folder in which the gateway keeps its objects. */
 async function storeWith(...serials: number[]): Promise<{ store: string; folder: string }> {
-  const prefix = `st-${count++}`;
-  const store = gateway?.name(prefix) ?? "";
-  for (const it of serials) await unpack([bundles[it - 1] ?? ""], { trust, store });
-  return { store, folder: join(gateway?.data ?? "", "airferry", prefix) };
-}
-async function refused(work: Promise<unknown>): Promise<AirferryError> {
-  const error = await work.then(
-    () => new Error("no error"),
-    (it: unknown) => it,
-  );
-  if (error instanceof AirferryError) return error;
-  throw error;
+  const made = freshStore();
+  for (const it of serials) await unpack([bundles[it - 1] ?? ""], { trust, store: made.store });
+  return made;
 }
 
-t.test("status, rollback, prune, receipt and journal work as on a folder", { skip: !hasGateway }, async (t) => {
+t.test("status, rollback, prune, receipt and journal work as on a folder", { skip }, async (t) => {
   const { store, folder } = await storeWith(1, 2, 3);
   const report = await status(store);
   t.match(report, { store, freeBytes: null, incoming: [], problems: [], damaged: [] });
@@ -96,46 +76,42 @@ t.test("status, rollback, prune, receipt and journal work as on a folder", { ski
   );
 });
 
-t.test(
-  "fsck names what was altered behind the gateway's back, and unpack writes it again",
-  { skip: !hasGateway },
-  async (t) => {
-    const { store, folder } = await storeWith(1);
-    t.match(await fsck(store), { ok: true, releases: 1 });
-    const altered = blobPathIn(folder, `sha256:${sha256(filesOf(1)["files/n"])}`);
-    flip(altered, 1_500_000);
-    const report = await fsck(store);
-    t.match(report, { ok: false, problems: [{ code: "ERR_DIGEST_MISMATCH", pieces: [{ first: 1, count: 1 }] }] });
-    const [problem] = report.problems;
-    t.match(problem?.path, /^s3:\/\/airferry\/st-\d+\/blobs\/sha256\//);
-    t.match(problem?.message, /files\/n/);
-    t.same((await status(store)).damaged.length, 1);
-    t.match(await refused(rollback(store, { to: "1" })), { code: "ERR_STORE_INVALID" });
-    t.match(await unpack([bundles[0] ?? ""], { trust, store }), { complete: true, written: 2_500_000 });
-    t.same((await status(store)).damaged, []);
-    t.match(await fsck(store), { ok: true });
-    // By the piece, and what is gone altogether, from any bundle that has it.
-    flip(altered, 1_500_000);
-    const mended = await fsck(store, { repairFrom: [bundles[0] ?? ""], trust });
-    t.match(mended, { ok: true, repaired: [{ path: problem?.path, bytes: 1024 * 1024 }] });
-    t.match(await fsck(store), { ok: true });
-    // Objects that are gone altogether.
-    const bucket = await openBucket(parseS3Target(store));
-    t.teardown(() => bucket.close());
-    await bucket.remove([altered.slice(folder.length + 1)]);
-    t.match(await fsck(store), { ok: false, problems: [{ code: "ERR_BUNDLE_INCOMPLETE", message: /^missing/ }] });
-    t.match(await fsck(store, { repairFrom: [bundles[0] ?? ""], trust }), {
-      ok: true,
-      repaired: [{ bytes: 2_500_000 }],
-    });
-    t.match(await fsck(store), { ok: true });
-    await bucket.remove([altered.slice(folder.length + 1)]);
-    t.match(await unpack([bundles[0] ?? ""], { trust, store }), { complete: true, written: 2_500_000 });
-    t.match(await fsck(store), { ok: true });
-  },
-);
+t.test("fsck names what was altered behind the gateway's back, and unpack writes it again", { skip }, async (t) => {
+  const { store, folder } = await storeWith(1);
+  t.match(await fsck(store), { ok: true, releases: 1 });
+  const altered = blobPathIn(folder, `sha256:${sha256(filesOf(1)["files/n"])}`);
+  flip(altered, 1_500_000);
+  const report = await fsck(store);
+  t.match(report, { ok: false, problems: [{ code: "ERR_DIGEST_MISMATCH", pieces: [{ first: 1, count: 1 }] }] });
+  const [problem] = report.problems;
+  t.match(problem?.path, /^s3:\/\/airferry\/st-\d+\/deep\/blobs\/sha256\//);
+  t.match(problem?.message, /files\/n/);
+  t.same((await status(store)).damaged.length, 1);
+  t.match(await refused(rollback(store, { to: "1" })), { code: "ERR_STORE_INVALID" });
+  t.match(await unpack([bundles[0] ?? ""], { trust, store }), { complete: true, written: 2_500_000 });
+  t.same((await status(store)).damaged, []);
+  t.match(await fsck(store), { ok: true });
+  // By the piece, and what is gone altogether, from any bundle that has it.
+  flip(altered, 1_500_000);
+  const mended = await fsck(store, { repairFrom: [bundles[0] ?? ""], trust });
+  t.match(mended, { ok: true, repaired: [{ path: problem?.path, bytes: 1024 * 1024 }] });
+  t.match(await fsck(store), { ok: true });
+  // Objects that are gone altogether.
+  const bucket = await openBucket(parseS3Target(store));
+  t.teardown(() => bucket.close());
+  await bucket.remove([altered.slice(folder.length + 1)]);
+  t.match(await fsck(store), { ok: false, problems: [{ code: "ERR_BUNDLE_INCOMPLETE", message: /^missing/ }] });
+  t.match(await fsck(store, { repairFrom: [bundles[0] ?? ""], trust }), {
+    ok: true,
+    repaired: [{ bytes: 2_500_000 }],
+  });
+  t.match(await fsck(store), { ok: true });
+  await bucket.remove([altered.slice(folder.length + 1)]);
+  t.match(await unpack([bundles[0] ?? ""], { trust, store }), { complete: true, written: 2_500_000 });
+  t.match(await fsck(store), { ok: true });
+});
 
-t.test("a record that was cut is found, and replaced by its bundle's", { skip: !hasGateway }, async (t) => {
+t.test("a record that was cut is found, and replaced by its bundle's", { skip }, async (t) => {
   const { store, folder } = await storeWith(1, 2);
   const bucket = await openBucket(parseS3Target(store));
   t.teardown(() => bucket.close());
@@ -156,7 +132,7 @@ t.test("a record that was cut is found, and replaced by its bundle's", { skip: !
   t.match(await status(store), { problems: [], streams: [{ releases: [{ serial: 2 }] }] });
 });
 
-t.test("a lease is held by one, given back, and taken from who is gone", { skip: !hasGateway }, async (t) => {
+t.test("a lease is held by one, given back, and taken from who is gone", { skip }, async (t) => {
   const bucket = await openBucket(parseS3Target(gateway?.name("lease") ?? ""));
   t.teardown(() => bucket.close());
   const times = { lease: 5000, renew: 400 };
@@ -184,8 +160,8 @@ t.test("a lease is held by one, given back, and taken from who is gone", { skip:
   t.match(JSON.parse((await bucket.get("lock", 4096))?.bytes.toString() ?? "{}"), { holder: { id: "x" } });
 });
 
-t.test("what is no store, or hostile, is refused", { skip: !hasGateway }, async (t) => {
-  const name = gateway?.name(`st-${count++}`) ?? "";
+t.test("what is no store, or hostile, is refused", { skip }, async (t) => {
+  const { store: name } = freshStore();
   const none = await refused(status(name));
   t.match(none, { code: "ERR_NOT_FOUND", message: `cannot open store "${name}": no airferry-store.json there` });
   t.match(none.hint, `--store '${name}'`);
@@ -207,7 +183,7 @@ t.test("what is no store, or hostile, is refused", { skip: !hasGateway }, async 
   t.notOk(existsSync(join(tmpdir(), "x")));
 });
 
-t.test("versioned buckets, and those with object lock, are stores as well", { skip: !hasGateway }, async (t) => {
+t.test("versioned buckets, and those with object lock, are stores as well", { skip }, async (t) => {
   if (gateway === undefined) return;
   const S3 = await import("@aws-sdk/client-s3");
   const client = new S3.S3Client({ endpoint: gateway.endpoint, region: "us-east-1", forcePathStyle: true });
@@ -236,7 +212,7 @@ t.test("versioned buckets, and those with object lock, are stores as well", { sk
   );
 });
 
-t.test("a small store is opened with few requests", { skip: !hasGateway }, async (t) => {
+t.test("a small store is opened with few requests", { skip }, async (t) => {
   const { store } = await storeWith(1);
   const open = await openNamedStore(store);
   t.teardown(() => open.close());
@@ -245,7 +221,7 @@ t.test("a small store is opened with few requests", { skip: !hasGateway }, async
   t.equal(readFileSync(join(open.dir, "releases/test/current"), "utf8"), "000001\n");
 });
 
-t.test("who lost the lock while the storage failed removes nothing any more", { skip: !hasGateway }, async (t) => {
+t.test("who lost the lock while the storage failed removes nothing any more", { skip }, async (t) => {
   if (gateway === undefined) return;
   const { store, folder } = await storeWith(1, 2, 3);
   const before = blobsOf(folder);
