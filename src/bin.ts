@@ -4,7 +4,7 @@
  * bundles it, so both programs start and end the same way; there is no top-level `await`, which a CommonJS bundle
  * cannot have.
  */
-import { main, printInterrupted, printUncaught } from "./cli/main.ts";
+import { main, printInterrupted, printUncaught, printUnwritten } from "./cli/main.ts";
 import { isHandled } from "./cli/signals.ts";
 import { EXIT } from "./errors.ts";
 
@@ -24,10 +24,12 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
     process.exit(EXIT.interrupted);
   });
 }
-// A reader that went away (`airferry status | head`) is not a failure.
-process.stdout.on("error", (error: NodeJS.ErrnoException) =>
-  process.exit(error.code === "EPIPE" ? EXIT.done : EXIT.failed),
-);
+// A reader that went away (`airferry status | head`) is not a failure; a file on a full disk is.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(EXIT.done);
+  printUnwritten(argv, error);
+  process.exit(EXIT.failed);
+});
 
 /**
  * When a verb has ended nothing is running any more, and the process ends by itself. Only a name lookup cannot be

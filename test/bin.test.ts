@@ -47,6 +47,17 @@ for (const [name, program] of PROGRAMS) {
       t.strictSame([ran.status, ran.stderr], [0, ""]);
     });
 
+    t.test("a result that stdout does not take is told, and is a failure", async (t) => {
+      for (const args of [["schema"], ["--help"]]) {
+        const ran = await start(dir, args, {}, ["sh", "-c", 'exec "$@" >/dev/full', "sh", ...program]).done;
+        t.equal(ran.status, 1);
+        t.equal(
+          ran.stderr,
+          'airferry: error: cannot write to "stdout": no space left\nairferry: hint: free some space and run the same command again\n',
+        );
+      }
+    });
+
     for (const signal of ["SIGINT", "SIGTERM"] as const) {
       t.test(`${signal} says that it ended the work`, async (t) => {
         const upstream = await startUpstream({

@@ -4,6 +4,7 @@
  */
 import { Command, CommanderError } from "commander";
 import { AirferryError, EXIT, exitStatusOf } from "../errors.ts";
+import { ioError } from "../io/atomic.ts";
 import { leaveRoomToEnd } from "../io/flat-memory.ts";
 import { VERSION } from "../version.ts";
 import { loadCommands } from "./commands.ts";
@@ -119,6 +120,11 @@ function refuseEmpty(command: Command): void {
 /** Prints an uncaught error; a stack trace only on request. */
 export function printUncaught(argv: readonly string[], error: unknown): void {
   outputOf(argv).error(error);
+}
+
+/** Reports that what stdout is (a file on a full disk) did not take a result. */
+export function printUnwritten(argv: readonly string[], error: unknown): void {
+  outputOf(argv).error(ioError("write to", "stdout", error));
 }
 
 /** Verbs that keep what they have done for the next run. */
