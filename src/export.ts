@@ -187,19 +187,31 @@ interface ExportTreeOptions extends Omit<TreeOptions, "isos" | "link" | "recheck
   openStore?: ((dir: string) => Promise<StoreReader>) | undefined;
 }
 
+/** A command for hints. It has all flags that say what is in a tree: without one it would remove what is there. */
+export function treeCommand(
+  { store, base, isos, stream, ca }: Pick<ExportTreeOptions, "store" | "base" | "isos" | "stream" | "ca">,
+  dir: string,
+): string {
+  const flags = { store, base, isos: isos === "extract" ? undefined : isos, stream, ca };
+  const words = Object.entries(flags).map(([flag, value]) =>
+    value === undefined ? "" : ` --${flag} ${shellWord(value)}`,
+  );
+  return `airferry export tree ${shellWord(dir)}${words.join("")}`;
+}
+
 /** @throws {AirferryError} ERR_USAGE for what cannot be */
-function checkPlace({ dir, store, link, isos }: ExportTreeOptions): void {
-  const refuse = (fault: string, more = "", place = dir) => {
-    throw new AirferryError("ERR_USAGE", fault, {
-      hint: `airferry export tree ${shellWord(place)} --store ${shellWord(store)}${more}`,
-    });
+function checkPlace(options: ExportTreeOptions): void {
+  const { dir, store, link, isos } = options;
+  const refuse = (fault: string, other: Partial<ExportTreeOptions> = {}) => {
+    const it = { ...options, ...other };
+    throw new AirferryError("ERR_USAGE", fault, { hint: treeCommand(it, it.dir) });
   };
   if (!isS3Name(dir) && /^[a-z][a-z0-9+.-]*:\/\//i.test(dir))
-    refuse(`cannot write a tree to "${dir}": only to a folder, or to s3://BUCKET/PREFIX`, "", "./tree");
+    refuse(`cannot write a tree to "${dir}": only to a folder, or to s3://BUCKET/PREFIX`, { dir: "./tree" });
   if (link === true && isS3Name(store)) refuse(`cannot make hard links to "${store}": it is not a folder`);
   if (!isS3Name(dir)) return;
   if (link === true) refuse(`cannot make hard links in "${dir}": it is not a folder`);
-  if (isos === "mount") refuse(`cannot mount ISOs in "${dir}": it is not a folder`, " --isos none");
+  if (isos === "mount") refuse(`cannot mount ISOs in "${dir}": it is not a folder`, { isos: "none" });
 }
 
 /** Stands for the server's address where nobody said it. */

@@ -265,7 +265,7 @@ async function refuseForeign(bucket: Bucket): Promise<void> {
       hint:
         free === undefined
           ? "give it a bucket of its own: everything in this one is below that"
-          : `give it a bucket of its own, or a prefix that nothing else has: airferry export tree ${shellWord(name)}`,
+          : `give it a bucket of its own, or a prefix that nothing else has, such as ${shellWord(name)}`,
     });
   };
   const above = await placeAbove(target);

@@ -259,7 +259,7 @@ async function claimFolder(root: string, dir: string): Promise<void> {
   if (names.length > 0) {
     throw new AirferryError("ERR_USAGE", `cannot write a tree into "${dir}": it has other files`, {
       path: root,
-      hint: `give a new or empty folder: airferry export tree ${shellWord(join(dir, "airferry"))}`,
+      hint: `give a new or empty folder, such as ${shellWord(join(dir, "airferry"))}`,
     });
   }
   await writeAtomic(file, `${JSON.stringify({ treeVersion: TREE_VERSION })}\n`);

@@ -1,6 +1,7 @@
 /** Writes a store's current releases as a tree into a bucket: lists, compares, writes in order, removes what is old. */
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { ioError } from "../io/atomic.ts";
 import type { Digest } from "../io/digest.ts";
 import { digestOf, hexOf } from "../io/digest.ts";
 import { eachLimited } from "../io/limit.ts";
@@ -67,7 +68,9 @@ async function write(
   { base, isos, recheck, progress, notes, plan }: WriteOptions,
 ): Promise<WrittenTree> {
   const { bucket } = tree;
-  await mkdir(notes);
+  await mkdir(notes).catch((error: unknown) => {
+    throw ioError("create", notes, error);
+  });
   if (isos === "extract") for (const it of await fetchNotes(site, tree, notes)) pool.known.add(it);
   const listing = new Listing();
   const composed = await compose({
@@ -156,7 +159,10 @@ async function fetchNotes(site: SilentSite, tree: BucketTree, folder: string): P
     const found = await tree.bucket.get(key, MAX_NOTES_BYTES);
     // One that somebody changed could leave out files, or name others.
     if (found === undefined || !isKnown(key, digestOf(found.bytes))) return;
-    await writeFile(join(folder, `${hex}.json`), found.bytes);
+    const file = join(folder, `${hex}.json`);
+    await writeFile(file, found.bytes).catch((error: unknown) => {
+      throw ioError("write", file, error);
+    });
     known.push(hex);
   });
   return known;

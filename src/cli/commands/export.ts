@@ -126,12 +126,12 @@ async function exportImages(output: Output, references: string[], flags: ExportF
 }
 
 async function exportFolder(output: Output, [dir = "", ...more]: string[], flags: ExportFlags): Promise<number> {
+  const { exportTree, treeCommand } = await import("../../export.ts");
   if (more.length > 0) {
     throw new AirferryError("ERR_USAGE", `cannot write one tree into ${more.length + 1} folders`, {
-      hint: `airferry export tree ${shellWord(dir)} --store ${shellWord(flags.store)}`,
+      hint: treeCommand(flags, dir),
     });
   }
-  const { exportTree } = await import("../../export.ts");
   const [reading, progress] = [output.progress("reading ISOs"), output.progress("exporting")];
   const written = await interruptible(() =>
     exportTree({
