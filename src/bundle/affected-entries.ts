@@ -1,6 +1,6 @@
 /** Names the entries that a damaged part of a bundle affects, so that people know what a bad volume costs. */
 import { printableName } from "./entry-paths.ts";
-import { streamEntries } from "./inventory.ts";
+import { streamEntriesBehind } from "./inventory.ts";
 import type { Inventory } from "./inventory-types.ts";
 import { frameEnd, frameStart } from "./steps.ts";
 
@@ -22,10 +22,10 @@ export function affectedEntries(inventory: Inventory, volume: StreamRange, damag
   // Both lists are in stream order and each is walked once: there may be 100,000 of either.
   const shown: string[] = [];
   let count = 0;
-  for (const entry of streamEntries(inventory)) {
+  for (const entry of streamEntriesBehind(inventory, volume.position)) {
     const from = frameStart(entry);
     const to = frameEnd(entry);
-    if (to <= volume.position || from >= endOf(volume)) continue;
+    if (from >= endOf(volume)) break;
     while (next < damages.length && endOf(damages[next] as StreamRange) <= from) next++;
     if (next === damages.length || (damages[next] as StreamRange).position >= to) continue;
     if (++count <= SHOWN_ENTRIES) shown.push(`"${printableName(entry.path, 120)}"`);

@@ -8,7 +8,7 @@ import { eachLimited } from "../io/limit.ts";
 import { hasPieces, PIECE_BYTES, type PieceRun, pieceCount, pieceDigest, runsOf } from "../io/piece-digests.ts";
 import type { StreamRange } from "./affected-entries.ts";
 import type { Contents } from "./contents.ts";
-import { streamEntries } from "./inventory.ts";
+import { streamEntriesBehind } from "./inventory.ts";
 import type { PieceList } from "./piece-list.ts";
 import { frameEnd, frameStart, type PlacedEntry, planSteps, readRun } from "./steps.ts";
 import { piecesOf } from "./volume-layout.ts";
@@ -40,8 +40,10 @@ export async function narrowDamage(damages: readonly Damage[], contents: Content
     const found: Damage[] = damages.filter((it) => it.length <= 1);
     for (const damage of wide) {
       const inside: PlacedEntry[] = [];
-      for (const it of streamEntries(inventory))
-        if (frameStart(it) < damage.position + damage.length && frameEnd(it) > damage.position) inside.push(it);
+      for (const it of streamEntriesBehind(inventory, damage.position)) {
+        if (frameStart(it) >= damage.position + damage.length) break;
+        inside.push(it);
+      }
       const narrowed: Damage[] = [];
       const small = inside.filter(
         (it) => !hasPieces(it.size) && isThere(frameStart(it), frameEnd(it) - frameStart(it)),

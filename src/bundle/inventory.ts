@@ -4,7 +4,7 @@
  */
 
 import { checkBuilderPaths } from "../builder/builder-paths.ts";
-import { AirferryError, type Problem } from "../errors.ts";
+import { AirferryError, bug, type Problem } from "../errors.ts";
 import { type Digest, hexOf, parseHex } from "../io/digest.ts";
 import { atOnce, Pace } from "../io/pace.ts";
 import { isStreamName } from "../io/path-grammar.ts";
@@ -193,6 +193,23 @@ export function placesOf(
 /** Entries whose bytes are in the tar stream, in the order of the stream. */
 export function* streamEntries({ entries }: Pick<Inventory, "entries">): Generator<PlacedEntry, void> {
   for (const index of entries.streamOrder) yield entries.placedAt(index);
+}
+
+/** Those of a checked inventory that end, with their padding, behind a position: what is before is not looked at. */
+export function* streamEntriesBehind(
+  { entries }: Pick<Inventory, "entries">,
+  position: number,
+): Generator<PlacedEntry, void> {
+  const order = entries.streamOrder;
+  const at = (place: number) => order[place] ?? bug(`no place ${place}`);
+  let [low, high] = [0, order.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const index = at(middle);
+    if ((entries.offsetAt(index) ?? 0) + paddedSize(entries.sizeAt(index)) > position) high = middle;
+    else low = middle + 1;
+  }
+  for (; low < order.length; low++) yield entries.placedAt(at(low));
 }
 
 /**

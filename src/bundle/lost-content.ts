@@ -8,6 +8,7 @@ import { hasPieces, PIECE_BYTES, type PieceRun, pieceCount, runsOf } from "../io
 import type { StreamRange } from "./affected-entries.ts";
 import type { Contents } from "./contents.ts";
 import { narrowDamage } from "./damaged-pieces.ts";
+import { streamEntriesBehind } from "./inventory.ts";
 
 /** An entry's content that is on no medium as it was signed. */
 interface LostContent {
@@ -23,13 +24,9 @@ interface LostContent {
  */
 export async function lostContent(contents: Contents, bad: Iterable<number>, pool: HashPool): Promise<LostContent[]> {
   const { inventory, copies } = contents;
-  const { entries } = inventory;
-  const order = entries.streamOrder;
-  const placed = (at: number) => entries.placedAt(order[at] ?? 0);
   const lost = new Map<Digest, { size: number; pieces: Set<number> }>();
   const add = ({ position, length }: StreamRange) => {
-    for (let at = firstBehind(order.length, placed, position); at < order.length; at++) {
-      const { digest, offset, size } = placed(at);
+    for (const { digest, offset, size } of streamEntriesBehind(inventory, position)) {
       if (offset >= position + length) break;
       const [from, to] = [Math.max(offset, position), Math.min(offset + size, position + length)];
       if (from >= to) continue;
@@ -48,9 +45,10 @@ export async function lostContent(contents: Contents, bad: Iterable<number>, poo
       const damages = await narrowDamage([whole], { ...contents, copies: files }, pool);
       // All of it is what remains where nothing in it is wrong, or where it is all of one small entry.
       let inside = 0;
-      for (let at = firstBehind(order.length, placed, whole.position); at < order.length && inside < 2; at++)
-        if (placed(at).offset < whole.position + whole.length) inside++;
-        else break;
+      for (const { offset, size } of streamEntriesBehind(inventory, whole.position)) {
+        if (offset >= whole.position + whole.length || inside === 2) break;
+        if (offset + size > whole.position) inside++;
+      }
       found.push(inside === 1 ? damages : damages.filter((it) => it.length < whole.length));
     }
     const [first = [whole], ...others] = found;
@@ -60,22 +58,6 @@ export async function lostContent(contents: Contents, bad: Iterable<number>, poo
     const isWhole = !hasPieces(size) || pieces.size === pieceCount(size);
     return { digest, size, ...(!isWhole && { pieces: runsOf([...pieces].sort((a, b) => a - b)) }) };
   });
-}
-
-/** Index of the first entry that ends behind a position; they are in the order of the stream. */
-function firstBehind(
-  count: number,
-  entryAt: (at: number) => { offset: number; size: number },
-  position: number,
-): number {
-  let [low, high] = [0, count];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    const it = entryAt(middle);
-    if (it.offset + it.size > position) high = middle;
-    else low = middle + 1;
-  }
-  return low;
 }
 
 /** What two lists of ranges have in common. */

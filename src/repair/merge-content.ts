@@ -6,8 +6,8 @@ import { hash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
 import { open } from "node:fs/promises";
 import { printableName } from "../bundle/entry-paths.ts";
-import { streamEntries } from "../bundle/inventory.ts";
-import { frameEnd, frameStart, type PlacedEntry } from "../bundle/steps.ts";
+import { streamEntriesBehind } from "../bundle/inventory.ts";
+import { frameStart, type PlacedEntry } from "../bundle/steps.ts";
 import { headerBytes } from "../bundle/tar-layout.ts";
 import { piecesOf } from "../bundle/volume-layout.ts";
 import { ioError } from "../io/atomic.ts";
@@ -66,8 +66,8 @@ export async function mergeContent(
   };
   const lost: string[] = [];
   try {
-    for (const entry of streamEntries(inventory)) {
-      if (frameEnd(entry) <= start || frameStart(entry) >= end) continue;
+    for (const entry of streamEntriesBehind(inventory, start)) {
+      if (frameStart(entry) >= end) break;
       throwIfAborted();
       await put(frameStart(entry), headerBytes(entry));
       const list = hasPieces(entry.size) ? await pieces?.list.of(entry.digest).catch(() => undefined) : undefined;

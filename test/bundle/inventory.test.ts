@@ -1,7 +1,8 @@
 import { join } from "node:path";
 import t from "tap";
-import { formatInventory, parseInventory } from "../../src/bundle/inventory.ts";
+import { formatInventory, parseInventory, streamEntries, streamEntriesBehind } from "../../src/bundle/inventory.ts";
 import type { InventoryEntry, InventoryVolume } from "../../src/bundle/inventory-types.ts";
+import { frameEnd } from "../../src/bundle/steps.ts";
 import { type MadeInventory, makeBundle, makeKey, sampleFiles } from "../fixtures/bundle-maker.ts";
 
 const dir = t.testdir();
@@ -24,6 +25,17 @@ function changed(change: (it: InFile) => unknown): Buffer {
 t.test("parseInventory() takes what formatInventory() wrote, and nothing is lost", async (t) => {
   t.same(formatInventory(parseInventory(good)), good);
   t.equal(parseInventory(good).entries.length, Object.keys(sampleFiles()).length);
+});
+
+t.test("entries behind a position are those whose frames end behind it, in the order of the stream", async (t) => {
+  const read = parseInventory(good);
+  const all = [...streamEntries(read)];
+  t.ok(all.length > 3 && all.some((it) => it.size === 0), "there are some, and an empty one");
+  const ends = all.map((it) => frameEnd(it));
+  for (const position of [-1, 0, 1, ...ends.flatMap((it) => [it - 1, it, it + 1]), read.streamSize]) {
+    const expected = all.filter((it) => frameEnd(it) > position);
+    t.strictSame([...streamEntriesBehind(read, position)], expected, `behind ${position}`);
+  }
 });
 
 t.test("parseInventory() refuses lies and liberties", async (t) => {
