@@ -78,7 +78,7 @@ export interface VolumeMender {
   /** Whether a recovery file is of use: then it is given to `recovery`. */
   wants(name: string, size: number): boolean;
   recovery(bytes: AsyncIterable<Uint8Array>): Promise<void>;
-  /** The volume that ended last, if it was not good and is now, in a file. */
+  /** The volume that ended last, if it was not good and is now, in a file that is there until the next call. */
   mend(): Promise<{ index: number; file: string } | undefined>;
 }
 

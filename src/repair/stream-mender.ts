@@ -5,17 +5,22 @@
 import { mkdir, open, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { StreamPart, VolumeMender } from "../bundle/bundle-stream.ts";
-import type { Inventory } from "../bundle/inventory-types.ts";
-import { isParityName } from "../bundle/media-names.ts";
+import type { Inventory, InventoryVolume } from "../bundle/inventory-types.ts";
+import { isVolumeParity } from "../bundle/media-names.ts";
+import { AirferryError } from "../errors.ts";
 import { ioError } from "../io/atomic.ts";
 import { plural } from "../io/format.ts";
 import type { HashPool, RangeHasher } from "../io/hash-pool.ts";
 import { ParityPool } from "../parity/parity-pool.ts";
-import { readParity } from "../parity/read-parity.ts";
+import { type ParitySet, readParity } from "../parity/read-parity.ts";
 import { findBlocks, rebuild } from "../parity/rebuild.ts";
 
 /** Of one volume; blocks are no larger either. */
 const MIN_RECOVERY_BYTES = 16 * 1024 * 1024;
+/** Of one volume, as they may come without any bytes. */
+const MAX_RECOVERY_FILES = 1000;
+/** So many sets are tried for one volume: each costs a pass over it, and anybody may have made them. */
+const MAX_SETS = 8;
 
 /** Of larger ones the first bytes are no longer in memory when the last ones come. */
 const MAX_VOLUME_BYTES = 64 * 1024 * 1024;
@@ -111,8 +116,8 @@ export class StreamMender implements VolumeMender {
 
   wants(name: string, size: number): boolean {
     const it = this.#spooled;
-    if (it === undefined || !isParityName(name) || !name.startsWith(`data.${String(it.index).padStart(4, "0")}.`))
-      return false;
+    if (it === undefined || this.#good.has(it.index) || it.recovery.length === MAX_RECOVERY_FILES) return false;
+    if (!isVolumeParity(name) || !name.startsWith(`data.${String(it.index).padStart(4, "0")}.`)) return false;
     return it.recoveryBytes + size <= 2 * Math.max(MIN_RECOVERY_BYTES, this.#volumes[it.index]?.size ?? 0);
   }
 
@@ -132,15 +137,11 @@ export class StreamMender implements VolumeMender {
       await this.#drop();
       return undefined;
     }
-    this.#spooled = undefined;
     this.#pool ??= new ParityPool();
     const { name, size } = volume;
     const file = join(this.#dir, "mended");
     let why = "what came of it describes nothing";
-    for (const set of await readParity(it.recovery, this.#pool)) {
-      const [only] = set.files;
-      const isOwn = set.files.length === 1 && only?.name === name && only.size === size;
-      if (!isOwn || set.blockSize > Math.max(MIN_RECOVERY_BYTES, size + 3)) continue;
+    for (const set of await setsOf(volume, it.recovery, this.#pool)) {
       const damage = await findBlocks(set, () => [{ path: it.file, size: it.size }], this.#pool);
       why = `it has ${plural(damage.damaged, "damaged block")} and ${plural(set.slices.length, "recovery block")}`;
       if (!damage.isRepairable) continue;
@@ -149,6 +150,8 @@ export class StreamMender implements VolumeMender {
       if (!(await rebuild(damage, new Map([[name, file]]), this.#pool))) continue;
       if ((await this.#hashes.hashFile(file, { length: size })).digest !== volume.digest) continue;
       this.#good.add(it.index);
+      // The file stays until this is asked again.
+      it.recovery = [];
       this.#notice(`"${name}" came damaged: completed from its parity (${plural(damage.damaged, "block")})`);
       return { index: it.index, file };
     }
@@ -188,6 +191,21 @@ export class StreamMender implements VolumeMender {
     }
     return size;
   }
+}
+
+/** The sets that describe a volume and nothing else. */
+async function setsOf({ name, size }: InventoryVolume, files: string[], pool: ParityPool): Promise<ParitySet[]> {
+  const sets = await readParity(files, pool).catch((error: unknown) => {
+    // Whoever sends too much of it keeps nobody from the rest of the stream.
+    if (error instanceof AirferryError && error.code === "ERR_SIZE_LIMIT") return [];
+    throw error;
+  });
+  const isOwn = ({ files: [only, ...others], blockSize }: ParitySet) =>
+    others.length === 0 &&
+    only?.name === name &&
+    only.size === size &&
+    blockSize <= Math.max(MIN_RECOVERY_BYTES, size + 3);
+  return sets.filter(isOwn).slice(0, MAX_SETS);
 }
 
 async function resize(file: string, size: number): Promise<void> {

@@ -3,6 +3,9 @@ import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
+import { parseInventory } from "../../src/bundle/inventory.ts";
+import { HashPool } from "../../src/io/hash-pool.ts";
+import { StreamMender } from "../../src/repair/stream-mender.ts";
 import { unpackStream } from "../../src/unpack.ts";
 import { verifyStream } from "../../src/verify.ts";
 import { makeBundle, makeKey } from "../fixtures/bundle-maker.ts";
@@ -103,4 +106,47 @@ t.test("recovery files of stock par2 do as well, and stock par2 mends what stock
   execFileSync("tar", ["-xf", "-"], { cwd: dir, input: changed(sent, headerAt(sent, "data.tar.0001") + 512 + 5000) });
   execFileSync("par2", ["repair", "-q", "-q", "data.0001.par2"], { cwd: join(dir, "test-000001") });
   execFileSync("sha256sum", ["-c", "--quiet", "SHA256SUMS"], { cwd: join(dir, "test-000001") });
+});
+
+t.test("its folder has only what is still of use, and recovery files without end are not kept", async (t) => {
+  const dir = fresh("spool");
+  const pool = HashPool.sizedFor(1);
+  const notes: string[] = [];
+  const inventory = parseInventory(readFileSync(join(good, "airferry.json")));
+  const mender = StreamMender.open(dir, inventory, pool, (it) => void notes.push(it));
+  if (mender === undefined) return t.fail("the volumes are small");
+  const recovery = async (bytes: Buffer) =>
+    mender.recovery(
+      (async function* () {
+        yield bytes;
+      })(),
+    );
+  const bytes = readFileSync(join(good, "data.tar.0000"));
+  const parity = readdirSync(good).filter((it) => /^data\.0000\..*par2$/.test(it));
+  const damaged = changed(bytes, 5000);
+  try {
+    await mender.ended(0, [damaged]);
+    t.notOk(mender.wants("data.0001.par2", 100), "that of another volume");
+    let kept = 0;
+    for (; kept < 2000 && mender.wants("data.0000.par2", 0); kept++) await recovery(Buffer.alloc(0));
+    t.equal(kept, 1000);
+    t.equal(await mender.mend(), undefined);
+    t.match(notes, [/its parity does not suffice: what came of it describes nothing$/]);
+    t.notOk(existsSync(dir), "what could not be mended is gone");
+    await mender.ended(0, [damaged]);
+    for (const name of parity) {
+      t.ok(mender.wants(name, 100));
+      await recovery(readFileSync(join(good, name)));
+    }
+    const mended = await mender.mend();
+    t.equal(mended?.index, 0);
+    t.same(readFileSync(mended?.file ?? ""), bytes);
+    t.notOk(mender.wants("data.0000.par2", 100), "it is good");
+    t.equal(await mender.mend(), undefined);
+    t.notOk(existsSync(dir), "what was mended has been taken");
+    t.equal(notes.length, 2);
+  } finally {
+    await mender.close();
+    await pool.close();
+  }
 });
