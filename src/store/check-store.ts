@@ -138,7 +138,7 @@ export async function checkOpenStore(store: Store, options: CheckStoreOptions = 
   } finally {
     await pool.close();
   }
-  const paths = await pathsOf(bad, needed, store);
+  const paths = await pathsOf(bad, needed, store, report);
   for (const file of [...bad.keys()].sort()) {
     const entries = paths.get(file) ?? [];
     const found = bad.get(file);
@@ -218,12 +218,17 @@ async function eachRelease(
   }
 }
 
+/** Takes up that a record cannot be read: once. */
+function faultIn({ problems }: StoreCheck): (folder: string, error: AirferryError) => void {
+  return (folder, { code, message }) => {
+    if (!problems.some((it) => it.path === folder)) problems.push({ code, path: folder, message, entries: [] });
+  };
+}
+
 /** Every blob of every release, and its documents, once. */
 async function neededBlobs(store: Store, report: StoreCheck): Promise<Needed> {
   const needed: Needed = { digests: new DigestSet(), sizes: [], documents: [], withPieces: [] };
-  const fault = (folder: string, { code, message }: AirferryError) =>
-    report.problems.push({ code, path: folder, message, entries: [] });
-  await eachRelease(store, fault, (release, name, folder) => {
+  await eachRelease(store, faultIn(report), (release, name, folder) => {
     report.releases++;
     const { bom = [], attested = [], pieces, inventory } = release;
     const { entries } = inventory;
@@ -250,6 +255,7 @@ async function pathsOf(
   bad: ReadonlyMap<string, { blob: NeededBlob }>,
   { documents }: Needed,
   store: Store,
+  report: StoreCheck,
 ): Promise<ReadonlyMap<string, string[]>> {
   const paths = new Map<string, string[]>();
   if (bad.size === 0) return paths;
@@ -259,8 +265,8 @@ async function pathsOf(
     else known.push(path);
   };
   for (const { file, entry } of documents) if (bad.has(file) && existsSync(dirname(file))) add(file, entry);
-  const ignore = () => undefined;
-  await eachRelease(store, ignore, ({ inventory: { entries } }, name) => {
+  // Told if one cannot be read any more: a bad blob that only it needs is nobody's, and would pass.
+  await eachRelease(store, faultIn(report), ({ inventory: { entries } }, name) => {
     const isBad = new ContentSet(entries);
     for (const { blob } of bad.values()) {
       const index = entries.findDigest(blob.digest);

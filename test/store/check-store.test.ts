@@ -111,3 +111,21 @@ t.test("a record that is damaged is a problem like others", async (t) => {
     problems: [{ code: "ERR_STORE_INVALID", path: folder, entries: [] }],
   });
 });
+
+t.test("a record that becomes unreadable while its blobs are read is told: one of them was bad", async (t) => {
+  const folder = join(store, "releases/test/000002");
+  const blob = blobOf(first["files/same"]);
+  for (const it of [blob, join(folder, "airferry.json")]) chmodSync(it, 0o644);
+  flip(blob, 5);
+  let isSpoiled = false;
+  const progress = () => {
+    if (!isSpoiled) flip(join(folder, "airferry.json"), 10);
+    isSpoiled = true;
+  };
+  const report = await checkStore(store, { progress });
+  t.match(report, { ok: false, releases: 1 });
+  t.same(
+    report.problems.map((it) => it.path).sort(),
+    ["1", "2"].map((it) => join(store, `releases/test/00000${it}`)),
+  );
+});
