@@ -19,7 +19,7 @@ import { findBlocks, rebuild } from "../parity/rebuild.ts";
 const MIN_RECOVERY_BYTES = 16 * 1024 * 1024;
 /** Of one volume, as they may come without any bytes. */
 const MAX_RECOVERY_FILES = 1000;
-/** So many sets are tried for one volume: each costs a pass over it, and anybody may have made them. */
+/** So many sets are tried for one volume: each reads all of it, and anybody may have made them. */
 const MAX_SETS = 8;
 
 /** Of larger ones the first bytes are no longer in memory when the last ones come. */

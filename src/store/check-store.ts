@@ -265,7 +265,7 @@ async function pathsOf(
     else known.push(path);
   };
   for (const { file, entry } of documents) if (bad.has(file) && existsSync(dirname(file))) add(file, entry);
-  // Told if one cannot be read any more: a bad blob that only it needs is nobody's, and would pass.
+  // One that cannot be read any more is a problem: a bad blob that only it needs has no entries, and would pass.
   await eachRelease(store, faultIn(report), ({ inventory: { entries } }, name) => {
     const isBad = new ContentSet(entries);
     for (const { blob } of bad.values()) {
