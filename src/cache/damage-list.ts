@@ -4,6 +4,7 @@
  */
 import { AirferryError } from "../errors.ts";
 import type { Digest } from "../io/digest.ts";
+import { shellWord } from "../io/shell.ts";
 import { DAMAGED_FILE, parseKnownDamage } from "../store/known-damage.ts";
 import type { BucketHealth } from "./bucket-health.ts";
 import type { BucketObjects } from "./types.ts";
@@ -89,7 +90,7 @@ export class DamageList {
       `cannot read "${DAMAGED_FILE}" of "${this.#objects.name}": ${fault}`,
       {
         path: DAMAGED_FILE,
-        hint: "write it again: airferry fsck --store s3://BUCKET/PREFIX",
+        hint: `write it again: airferry fsck --store ${shellWord(this.#objects.name)}`,
       },
     );
   }

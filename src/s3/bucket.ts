@@ -50,8 +50,8 @@ const FIRST_PATIENCE_MS = 5000;
 const FIRST_WAIT_MS = 100;
 const MAX_WAIT_MS = 5000;
 const MAX_DELETED = 1000;
-/** More names than a store has below one prefix. */
-const MAX_LISTED = 1_000_000;
+/** More names than a store has below one prefix, and as many as a tree may have. */
+export const MAX_LISTED = 1_000_000;
 /** Pages in a row without a name that was asked for: a few come after much was deleted. */
 const MAX_EMPTY_PAGES = 100;
 

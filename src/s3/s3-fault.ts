@@ -5,7 +5,7 @@
 import { AirferryError } from "../errors.ts";
 import { printable } from "../io/printable.ts";
 import { shellWord } from "../io/shell.ts";
-import type { S3Target } from "./s3-target.ts";
+import { placeName, type S3Target } from "./s3-target.ts";
 
 interface SdkFault extends Error {
   code?: string;
@@ -145,7 +145,7 @@ export function s3Error(target: S3Target, action: string, key: string, cause: un
     const plain = place.replace(/^https:/, "http:");
     return new AirferryError("ERR_OBJECT_STORAGE", `${start}: ${place} does not speak TLS at this port`, {
       path,
-      hint: `check the port, or name it without TLS: s3://${target.bucket}${target.prefix && `/${target.prefix}`}?endpoint=${plain}`,
+      hint: `check the port, or name it without TLS: ${shellWord(`${placeName(target)}?endpoint=${plain}`)}`,
       cause,
     });
   }
@@ -156,7 +156,7 @@ export function s3Error(target: S3Target, action: string, key: string, cause: un
       `${start}: the certificate of ${place} is not trusted: ${printable(code, 80)}`,
       {
         path,
-        hint: `give the certificate of its CA in the name of the ${target.kind ?? "store"}: s3://${target.bucket}${target.prefix && `/${target.prefix}`}?endpoint=${place}&ca=FILE`,
+        hint: `give the certificate of its CA in the name of the ${target.kind ?? "store"}: ${shellWord(`${placeName(target)}?endpoint=${place}&ca=FILE`)}`,
         cause,
       },
     );

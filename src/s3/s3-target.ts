@@ -83,8 +83,19 @@ export function parseS3Target(text: string, env: NodeJS.ProcessEnv = process.env
     ...(region !== undefined && { region }),
     ...(given.ca !== undefined && { ca: given.ca }),
     ...(kind !== undefined && { kind }),
-    name: `s3://${bucket}${prefix === "" ? "" : `/${prefix}`}${parameters.length === 0 ? "" : `?${parameters.join("&")}`}`,
+    name: `${placeName({ bucket, prefix })}${parameters.length === 0 ? "" : `?${parameters.join("&")}`}`,
   };
+}
+
+/** `s3://BUCKET/PREFIX`, without parameters. */
+export function placeName({ bucket, prefix }: Pick<S3Target, "bucket" | "prefix">): string {
+  return `s3://${bucket}${prefix === "" ? "" : `/${prefix}`}`;
+}
+
+/** The name of another prefix of the same bucket, with the same parameters. */
+export function nameAt({ bucket, name }: S3Target, prefix: string): string {
+  const at = name.indexOf("?");
+  return `${placeName({ bucket, prefix })}${at < 0 ? "" : name.slice(at)}`;
 }
 
 function decoded(value: string): string | undefined {

@@ -22,7 +22,7 @@ import { type Bucket, openBucket } from "../s3/bucket.ts";
 import { uploadFile } from "../s3/object-file.ts";
 import { placeAbove } from "../s3/places.ts";
 import { S3Lease } from "../s3/s3-lease.ts";
-import { isS3Name, parseS3Target } from "../s3/s3-target.ts";
+import { isS3Name, nameAt, parseS3Target, placeName } from "../s3/s3-target.ts";
 import { dropUploads, PART_BYTES } from "../s3/s3-upload.ts";
 import { DAMAGED_FILE } from "./known-damage.ts";
 import {
@@ -417,10 +417,9 @@ async function refuseInside({ target }: Bucket): Promise<void> {
   const above = await placeAbove(target, ["tree"]);
   if (above === undefined) return;
   const { kind, prefix } = above;
-  const at = target.name.indexOf("?");
-  const free = `s3://${target.bucket}/${prefix}-store${at < 0 ? "" : target.name.slice(at)}`;
+  const free = nameAt(target, `${prefix}-store`);
   const what = kind === "tree" ? "a tree that airferry export wrote" : "another store";
-  const place = `s3://${target.bucket}${prefix === "" ? "" : `/${prefix}`}`;
+  const place = placeName({ bucket: target.bucket, prefix });
   throw new AirferryError("ERR_USAGE", `cannot make a store in "${target.name}": it is inside ${what}: "${place}"`, {
     path: target.name,
     hint:

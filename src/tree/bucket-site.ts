@@ -7,7 +7,7 @@ import { resolve } from "node:path";
 import { AirferryError } from "../errors.ts";
 import { shellWord } from "../io/shell.ts";
 import { OCI_INDEX } from "../oci/media-types.ts";
-import type { S3Target } from "../s3/s3-target.ts";
+import { placeName, type S3Target } from "../s3/s3-target.ts";
 import { CONTENT_POLICY } from "../server/http/text-responses.ts";
 import { INDEX_FILE, OWN_FOLDER } from "./object-plan.ts";
 import { ownNames, siteAddress, UNKNOWN_JSON, writtenForms } from "./web-site.ts";
@@ -43,11 +43,7 @@ function awsFor({ endpoint, ca }: S3Target): string {
 
 /** The command that shows what to do with a tree. */
 export function showCommand(target: S3Target): string {
-  return `${awsFor(target)} s3 cp ${placeOf(target)}${OWN_FOLDER}README.txt -`;
-}
-
-function placeOf({ bucket, prefix }: S3Target): string {
-  return `s3://${bucket}/${prefix === "" ? "" : `${prefix}/`}`;
+  return `${awsFor(target)} s3 cp ${placeName(target)}/${OWN_FOLDER}README.txt -`;
 }
 
 /** The files, by their names; and how many rules of redirection a website has no room for. */
@@ -221,7 +217,7 @@ ${isTls ? upstreamTls : ""}${HIDDEN.map((it) => `  proxy_hide_header ${it};\n`).
 
 function readme({ target, base }: BucketSite): string {
   const { bucket, prefix } = target;
-  const [aws, place] = [awsFor(target), placeOf(target)];
+  const [aws, place] = [awsFor(target), `${placeName(target)}/`];
   const parts = [
     `This was written by airferry export tree: everything at ${place} is for its next run to change. What clients are
 served is there by its URL; nothing below ${OWN_FOLDER} is for them.`,

@@ -14,25 +14,27 @@
  */
 import { randomBytes } from "node:crypto";
 import { z } from "zod";
-import { AirferryError } from "../errors.ts";
+import { AirferryError, bug } from "../errors.ts";
 import type { Digest } from "../io/digest.ts";
 import { digestSchema, parseNote } from "../io/own-file.ts";
 import { printable } from "../io/printable.ts";
 import { shellWord } from "../io/shell.ts";
-import { type Bucket, openBucket } from "../s3/bucket.ts";
+import { type Bucket, MAX_LISTED, openBucket } from "../s3/bucket.ts";
 import { PLACE_KEYS, placeAbove } from "../s3/places.ts";
 import { S3Lease } from "../s3/s3-lease.ts";
-import type { S3Target } from "../s3/s3-target.ts";
+import { nameAt, placeName, type S3Target } from "../s3/s3-target.ts";
 import { OWN_FOLDER, STEPS } from "./object-plan.ts";
-import { formatRecords, type ObjectRecord, parseRecords } from "./object-record.ts";
+import { digestOfPlan, formatRecords, type ObjectRecord, parseRecords, STATE_BYTES } from "./object-record.ts";
 
 const STATE_KEY = PLACE_KEYS.tree;
 const LOCK_KEY = `${OWN_FOLDER}lock`;
 const LIST_FOLDER = `${OWN_FOLDER}lists/`;
 const TREE_VERSION = 1;
 const MAX_STATE_BYTES = 1024 * 1024;
-/** Of about a million objects. */
+/** Of some 800,000 objects. */
 const MAX_LIST_BYTES = 256 * 1024 * 1024;
+/** Objects that a run adds besides the tree: state, lock, and the lists of before and after. */
+const OWN_OBJECTS = 4;
 /** More runs than are killed one after the other. */
 const MAX_LISTS = 1000;
 /** Without a look at the lock nothing is written for longer. */
@@ -55,6 +57,8 @@ const stateSchema = z.strictObject({
 });
 type State = z.output<typeof stateSchema>;
 type Records = ReadonlyMap<string, ObjectRecord>;
+/** What the storage listed, by key. */
+type Listed = Pick<ReadonlyMap<string, unknown>, "has" | "keys" | "size">;
 
 const NEW: State = { treeVersion: 1, generation: 0, digest: null, current: null, before: [], pending: [], retired: [] };
 
@@ -134,9 +138,21 @@ export class BucketTree {
         : all.some((it) => it.get(key)?.digest === digest);
   }
 
-  /** Says what will be written, before it is. */
-  async begin(planned: readonly ObjectRecord[]): Promise<void> {
-    const pending = await this.#write(planned);
+  /**
+   * Says what will be written, before it is.
+   * @param digest of all that is planned
+   * @throws {AirferryError} ERR_USAGE for more than the next run could list or read
+   */
+  async begin(planned: readonly ObjectRecord[], digest: Digest, there: Listed): Promise<void> {
+    const added = planned.reduce((sum, it) => sum + (there.has(it.key) ? 0 : 1), OWN_OBJECTS);
+    if (there.size + added > MAX_LISTED)
+      throw tooMany(this.bucket, `expected at most ${MAX_LISTED} with what is there, got ${there.size + added}`);
+    const bytes = formatRecords(planned, MAX_LIST_BYTES - planned.length * STATE_BYTES);
+    if (bytes === undefined) throw tooMany(this.bucket, `expected a list of at most ${MAX_LIST_BYTES} bytes, got more`);
+    const last = this.#state.pending.at(-1);
+    // A run that failed is often tried again: it has said so already.
+    if (last !== undefined && digestOfPlan([...(await this.#read(last)).values()]) === digest) return;
+    const pending = await this.#write(planned, bytes);
     await this.#save({ ...this.#state, pending: [...this.#state.pending, pending] });
   }
 
@@ -147,7 +163,7 @@ export class BucketTree {
   async finish(
     written: readonly ObjectRecord[],
     digest: Digest,
-    there: Iterable<string>,
+    there: Listed,
   ): Promise<{ files: number; bytes: number }> {
     const { generation, current, before, pending, retired } = this.#state;
     const list = await this.#write(written);
@@ -172,27 +188,27 @@ export class BucketTree {
   }
 
   /**
-   * Removes what no generation has that is kept.
-   * @param there keys that the storage listed: lists among them that no run could name before it was killed go as well
+   * Removes what no generation has that is kept; also lists that no run could name before it was killed.
+   * @returns what of it was there
    */
-  async removeRetired(there: Iterable<string>): Promise<{ files: number; bytes: number }> {
+  async removeRetired(there: Listed): Promise<{ files: number; bytes: number }> {
     const { before, retired } = this.#state;
     const removed = { files: 0, bytes: 0 };
     if (retired.length === 0) {
-      await this.#removeLists(there);
+      await this.#removeLists(there.keys());
       return removed;
     }
     const now = await this.current();
     const kept = await Promise.all(before.map((it) => this.#read(it)));
     const isKept = (key: string) => now.has(key) || kept.some((it) => (it.get(key)?.step ?? STEPS.index) < STEPS.index);
-    const gone = new Map<string, number>();
+    const gone = new Map<string, ObjectRecord>();
     for (const list of [...(await Promise.all(retired.map((it) => this.#read(it)))), ...kept])
-      for (const { key, size } of list.values()) if (!isKept(key)) gone.set(key, size);
+      for (const it of list.values()) if (!isKept(it.key) && there.has(it.key)) gone.set(it.key, it);
     // What leads somewhere first.
-    await this.#remove([...gone.keys()].reverse());
+    await this.#remove([...gone.values()].sort((a, b) => b.step - a.step).map((it) => it.key));
     await this.#save({ ...this.#state, retired: [] });
-    await this.#removeLists([...retired, ...there]);
-    for (const size of gone.values()) removed.bytes += size;
+    await this.#removeLists([...retired, ...there.keys()]);
+    for (const { size } of gone.values()) removed.bytes += size;
     removed.files = gone.size;
     return removed;
   }
@@ -217,9 +233,10 @@ export class BucketTree {
     return records;
   }
 
-  async #write(records: readonly ObjectRecord[]): Promise<string> {
+  async #write(records: readonly ObjectRecord[], bytes = formatRecords(records, MAX_LIST_BYTES)): Promise<string> {
+    if (bytes === undefined) bug("a list that became longer than it was to be");
     const name = `${LIST_FOLDER}${this.#state.generation + 1}-${randomBytes(8).toString("hex")}.jsonl`;
-    await this.bucket.put(name, formatRecords(records), { contentType: "application/jsonl", cacheControl: "no-cache" });
+    await this.bucket.put(name, bytes, { contentType: "application/jsonl", cacheControl: "no-cache" });
     this.#lists.set(name, new Map(records.map((it) => [it.key, it])));
     return name;
   }
@@ -242,6 +259,13 @@ export class BucketTree {
   }
 }
 
+function tooMany({ target: { name } }: Bucket, fault: string): AirferryError {
+  return new AirferryError("ERR_USAGE", `cannot write a tree into "${name}": it has too many objects: ${fault}`, {
+    path: name,
+    hint: "leave out the files inside ISOs with --isos none, or name a folder in place of the bucket",
+  });
+}
+
 async function readState(bucket: Bucket): Promise<{ state: State; etag: string } | undefined> {
   const found = await bucket.get(STATE_KEY, MAX_STATE_BYTES);
   if (found === undefined) return undefined;
@@ -258,20 +282,18 @@ async function readState(bucket: Bucket): Promise<{ state: State; etag: string }
 async function refuseForeign(bucket: Bucket): Promise<void> {
   const { target } = bucket;
   const refuse = (fault: string, free: string | undefined) => {
-    const at = target.name.indexOf("?");
-    const name = `s3://${target.bucket}/${free}${at < 0 ? "" : target.name.slice(at)}`;
     throw new AirferryError("ERR_USAGE", `cannot write a tree into "${target.name}": ${fault}`, {
       path: target.name,
       hint:
         free === undefined
           ? "give it a bucket of its own: everything in this one is below that"
-          : `give it a bucket of its own, or a prefix that nothing else has, such as ${shellWord(name)}`,
+          : `give it a bucket of its own, or a prefix that nothing else has, such as ${shellWord(nameAt(target, free))}`,
     });
   };
   const above = await placeAbove(target);
   if (above !== undefined) {
     const { kind, prefix } = above;
-    const place = `s3://${target.bucket}${prefix === "" ? "" : `/${prefix}`}`;
+    const place = placeName({ bucket: target.bucket, prefix });
     const what = kind === "store" ? "a store" : "another tree";
     refuse(`it is inside ${what}: "${place}"`, prefix === "" ? undefined : `${prefix}-tree`);
   }

@@ -29,11 +29,20 @@ const lineSchema = z.tuple([
   text.nullable(),
 ]);
 
-/** Bytes of a list. */
-export function formatRecords(records: Iterable<ObjectRecord>): Buffer {
+/** What the ETag and the checksum of an object add to its line at most, in bytes: longer ones are not noted. */
+export const STATE_BYTES = 120;
+
+/** Bytes of a list; undefined when it would have more than `most`. */
+export function formatRecords(records: Iterable<ObjectRecord>, most: number): Buffer | undefined {
   const lines: string[] = [];
-  for (const { key, size, digest, step, headers, etag, sha256 } of records)
-    lines.push(`${JSON.stringify([key, size, hexOf(digest), step, headers, etag ?? null, sha256 ?? null])}\n`);
+  let bytes = 0;
+  for (const { key, size, digest, step, headers, etag = null, sha256 = null } of records) {
+    const isNoted = Buffer.byteLength(JSON.stringify([etag, sha256])) <= STATE_BYTES;
+    const line = `${JSON.stringify([key, size, hexOf(digest), step, headers, ...(isNoted ? [etag, sha256] : [null, null])])}\n`;
+    bytes += Buffer.byteLength(line);
+    if (bytes > most) return undefined;
+    lines.push(line);
+  }
   return Buffer.from(lines.join(""));
 }
 

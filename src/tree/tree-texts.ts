@@ -28,7 +28,9 @@ What it serves: ${dir}/current/tree, and ${dir}/current/registry below /v2/. Not
          { } of yours. Reload nginx after each export.`,
     `Apache:  include ${shellWord(`${dir}/current/apache/airferry.conf`)}, or site.conf in a <VirtualHost> of yours. Modules: rewrite,
          headers, mime, dir, authz_core. No reload.`,
-    `Other servers, such as S3 websites, need the media type of each manifest: those are the endings in registry/.`,
+    `Other servers need the media type of each manifest: those are the endings in registry/.`,
+    `Buckets: airferry export tree s3://BUCKET writes a tree whose objects say their types, for the bucket's own website or for
+         nginx in front of it. This folder is not for them.`,
     ...(mounts.length === 0
       ? []
       : [

@@ -37,8 +37,8 @@ interface WriteOptions extends BucketTreeOptions {
 
 /**
  * Writes the tree. What it changes is in such an order that whoever reads meanwhile finds what it was led to.
- * @throws {AirferryError} ERR_USAGE for the place; ERR_BUSY; ERR_STORE_INVALID for a damaged blob; ERR_NOT_FOUND for no
- *   bucket; ERR_OBJECT_STORAGE, ERR_SPACE, ERR_IO
+ * @throws {AirferryError} ERR_USAGE for the place, or too many objects; ERR_BUSY; ERR_STORE_INVALID for a damaged blob;
+ *   ERR_NOT_FOUND for no bucket; ERR_OBJECT_STORAGE, ERR_SPACE, ERR_IO
  */
 export async function writeBucketTree(site: SilentSite, options: BucketTreeOptions): Promise<WrittenTree> {
   const target = parseS3Target(options.dir, process.env, "tree");
@@ -103,15 +103,13 @@ async function write(
   const { right, doubtful } = splitObjects(objects, context);
   let done = { records: right, files: 0, bytes: 0 };
   const isSame = tree.digest === digest;
-  if (!isSame) await tree.begin(objects);
+  if (!isSame) await tree.begin(objects, digest, there);
   if (doubtful.length > 0) {
     const written = await writeObjects(doubtful, context);
     done = { ...written, records: [...right, ...written.records] };
   }
   if (isSame && doubtful.length > 0) await tree.refresh(done.records);
-  const removed = isSame
-    ? await tree.removeRetired(there.keys())
-    : await tree.finish(done.records, digest, there.keys());
+  const removed = isSame ? await tree.removeRetired(there) : await tree.finish(done.records, digest, there);
   if (!isSame) {
     // Whatever a killed run was sending: this one has written all that is needed.
     await tree.mayWrite();

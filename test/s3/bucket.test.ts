@@ -169,7 +169,7 @@ t.test("https for a port without TLS is named", { skip: !hasGateway }, async (t)
   t.match(await refused((await bucketAt(gateway.name("x", endpoint))).head("x")), {
     code: "ERR_OBJECT_STORAGE",
     message: /does not speak TLS at this port$/,
-    hint: new RegExp(`s3://airferry/x\\?endpoint=${gateway.endpoint}$`),
+    hint: new RegExp(`'s3://airferry/x\\?endpoint=${gateway.endpoint}'$`),
   });
 });
 
